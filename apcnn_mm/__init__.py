@@ -1,0 +1,13 @@
+"""AP-CNN, fine-grained image classification as a plugin of mmpretrain.
+
+Importing this package registers everything in it.
+"""
+
+from .requirements import check_requirements
+
+check_requirements()
+
+from . import datasets, engine, models, visualization  # noqa: E402
+
+__version__ = '0.1.0'
+__all__ = ['datasets', 'engine', 'models', 'visualization']

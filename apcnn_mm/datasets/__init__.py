@@ -1,0 +1,4 @@
+from .cub import CUBWithBoxes
+from .folder import ClassFolders
+
+__all__ = ['CUBWithBoxes', 'ClassFolders']

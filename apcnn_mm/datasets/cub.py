@@ -1,0 +1,66 @@
+"""CUB-200-2011 with the boxes of its objects."""
+
+import os
+
+from mmengine import list_from_file
+from mmpretrain.datasets import CUB
+from mmpretrain.registry import DATASETS
+
+from .layout import check_layout
+
+
+@DATASETS.register_module()
+class CUBWithBoxes(CUB):
+    """CUB-200-2011 from its original folder, or a data set in the same layout.
+
+    On top of mmpretrain's :class:`CUB`, the class names come from the folder's own
+    ``classes.txt``, so that subsets and other data in this layout work, and each image
+    has its ``object_box``: (x1, y1, x2, y2) in pixels of the original image, as float
+    list. It is for evaluation; AP-CNN does not learn from it.
+
+    Args:
+        data_root (str): The folder with ``images.txt``.
+        split (str): 'train' or 'test'. Defaults to 'train'.
+        **kwargs: Other arguments of :class:`CUB`.
+
+    Raises:
+        FileNotFoundError: If a file is missing. The message shows the expected tree.
+    """
+
+    def __init__(self, data_root: str, split: str = 'train', **kwargs):
+        if split not in ('train', 'test'):
+            raise ValueError(f"split must be 'train' or 'test', not {split!r}.")
+        data_root = os.path.expanduser(data_root)
+        check_layout(
+            data_root,
+            {
+                'images/': 'CLASS/IMAGE.jpg',
+                'images.txt': 'image number and file',
+                'image_class_labels.txt': 'image number and class number',
+                'train_test_split.txt': 'image number and 1 (training) or 0 (test)',
+                'classes.txt': 'class number and name',
+                'bounding_boxes.txt': 'image number, x, y, width, height',
+            },
+            'CUB-200-2011',
+        )
+        lines = list_from_file(os.path.join(data_root, 'classes.txt'))
+        # mmpretrain's own names are those of all 200 classes.
+        classes = [line.split(maxsplit=1)[1] for line in lines if line.strip()]
+        super().__init__(data_root, split, classes=classes, **kwargs)
+
+    def load_data_list(self):
+        """Load image paths, labels and object boxes."""
+        boxes = {}
+        for line in list_from_file(os.path.join(self.data_root, 'bounding_boxes.txt')):
+            number, x, y, width, height = map(float, line.split())
+            boxes[int(number)] = [x, y, x + width, y + height]
+        data_list = super().load_data_list()
+        # The parent keeps the order of images.txt, but not the image numbers.
+        files = self._load_data_from_txt(self.ann_file)
+        numbers = {
+            self.backend.join_path(self.img_prefix, file): index + 1
+            for index, file in files.items()
+        }
+        for info in data_list:
+            info['object_box'] = boxes[numbers[info['img_path']]]
+        return data_list

@@ -1,0 +1,76 @@
+"""Check the classes of model, data and checkpoint before minutes of work are lost."""
+
+from mmengine.hooks import Hook
+from mmpretrain.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ClassCheckHook(Hook):
+    """Compare the number and names of the classes before the first step.
+
+    A head with too few classes ends in a device assert, one with too many trains in
+    silence, and mmengine only logs a warning when it leaves out a checkpoint's layers
+    because their shapes differ.
+    """
+
+    def __init__(self):
+        self._trained_classes = None
+
+    def after_load_checkpoint(self, runner, checkpoint):
+        """Remember the classes that a checkpoint was trained on."""
+        meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+        self._trained_classes = meta.get('classes')
+
+    def before_train(self, runner):
+        """The head, the training data and the validation data must agree."""
+        self._trained_classes = None  # fine-tuning may change the classes
+        train = runner.train_dataloader.dataset
+        self._check_head(runner, train)
+        if runner.val_loop is not None:
+            val = runner.val_dataloader.dataset
+            self._check_head(runner, val)
+            self._check_names(val, _classes(train), 'the training data')
+
+    def before_test(self, runner):
+        """The head, the test data and the checkpoint must agree."""
+        test = runner.test_dataloader.dataset
+        self._check_head(runner, test)
+        self._check_names(test, self._trained_classes, 'the checkpoint')
+
+    @staticmethod
+    def _check_head(runner, dataset):
+        model = runner.model
+        while not hasattr(model, 'head') and hasattr(model, 'module'):
+            model = model.module  # distributed training, test-time augmentation
+        expected = getattr(getattr(model, 'head', None), 'num_classes', None)
+        classes = _classes(dataset)
+        if None not in (expected, classes) and len(classes) != expected:
+            raise ValueError(
+                f'The model has {expected} classes, but {_describe(dataset)} has '
+                f'{len(classes)}: {_list(classes)}. Set '
+                f'--cfg-options model.head.num_classes={len(classes)}, or correct the '
+                'data.'
+            )
+
+    @staticmethod
+    def _check_names(dataset, expected, whose):
+        classes = _classes(dataset)
+        if None not in (expected, classes) and list(expected) != list(classes):
+            raise ValueError(
+                f'The classes of {_describe(dataset)} are not those of {whose}: '
+                f'{_list(classes)} against {_list(expected)}. The same classes in the '
+                'same order are needed.'
+            )
+
+
+def _classes(dataset):
+    return dataset.metainfo.get('classes')
+
+
+def _describe(dataset):
+    return f'{type(dataset).__name__} in {getattr(dataset, "data_root", "memory")}'
+
+
+def _list(classes):
+    shown = ', '.join(map(str, classes[:5]))
+    return shown + (', ...' if len(classes) > 5 else '')

@@ -1,0 +1,36 @@
+"""Make an epoch's randomness a function of the seed and the epoch alone."""
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import set_random_seed
+from mmpretrain.registry import HOOKS
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seed anew at each epoch, so that a resumed run continues as if unbroken.
+
+    A checkpoint does not hold the state of the random number generators, and mmengine
+    seeds the workers of each epoch alike. Workers that live on across epochs
+    (``persistent_workers=True``) cannot be seeded anew.
+    """
+
+    def before_train_epoch(self, runner):
+        """Seed this process and the workers that the epoch will start."""
+        seed = runner.seed
+        set_random_seed(_mix(seed, runner.epoch))
+        loader = runner.train_dataloader
+        # Without a function of mmengine's, workers are seeded by this generator.
+        loader.worker_init_fn = None
+        loader.generator = torch.Generator()
+        loader.generator.manual_seed(_mix(seed, runner.epoch, get_rank()))
+        # A run without a given seed takes it from the checkpoint when it is resumed,
+        # but the sampler has been built before.
+        if not runner.cfg.get('randomness', {}).get('diff_rank_seed'):
+            loader.sampler.seed = seed
+
+
+def _mix(*numbers):
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -1,0 +1,15 @@
+from .apcnn import APCNN
+from .apcnn_head import APCNNHead
+from .attention_fpn import AttentionFPN, AttentionPyramid
+from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
+from .stages import BackboneStages
+
+__all__ = [
+    'APCNN',
+    'APCNNHead',
+    'AttentionFPN',
+    'AttentionPyramid',
+    'BackboneStages',
+    'ROIPyramid',
+    'ROIPyramidGenerator',
+]

@@ -1,0 +1,213 @@
+"""AP-CNN's head: the classifiers, the ROI guided refinement, the loss and the fusion."""
+
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn as nn
+from mmcv.cnn import build_norm_layer
+from mmpretrain.models.heads import ClsHead
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from .attention_fpn import AttentionPyramid
+from .refinement import roi_guided_dropblock, roi_guided_zoom_in
+from .roi_pyramid import ROIPyramid
+
+
+class FCClassifier(nn.Module):
+    """Two fully connected layers on globally pooled features (section 3.1).
+
+    Args:
+        in_channels (int): Channels of the pooled features.
+        hidden_channels (int): Channels between the two layers.
+        num_classes (int): Number of classes.
+        norm_cfg (dict | None): Normalisation before each layer.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        num_classes: int,
+        norm_cfg: Optional[dict],
+    ):
+        super().__init__()
+        self.hidden = nn.Sequential(
+            self._norm(norm_cfg, in_channels),
+            nn.Linear(in_channels, hidden_channels),
+            self._norm(norm_cfg, hidden_channels),
+            nn.ELU(inplace=True),
+        )
+        self.fc = nn.Linear(hidden_channels, num_classes)
+
+    @staticmethod
+    def _norm(norm_cfg, channels):
+        return build_norm_layer(norm_cfg, channels)[1] if norm_cfg else nn.Identity()
+
+
+@MODELS.register_module()
+class APCNNHead(ClsHead):
+    """One classifier for each pyramid level and one for all levels together.
+
+    Both stages use the same classifiers. Their logits are averaged for the prediction;
+    in training each has a cross-entropy of its own.
+
+    Args:
+        num_classes (int): Number of classes.
+        in_channels (int): Channels of the pyramid. Defaults to 256.
+        num_levels (int): Number of pyramid levels. Defaults to 3.
+        hidden_channels (int): Width between a classifier's two layers. The released
+            code has 512 for CUB-200-2011 and 256 else. Defaults to 256.
+        concat_classifier (bool): Whether there is a classifier on the concatenated
+            means of all levels, as in the released code. The paper has none.
+            Defaults to True.
+        norm_cfg (dict | None): Normalisation before each classifier layer. None, as
+            the paper writes it, or the released code's ``dict(type='BN1d')``.
+            Defaults to ``dict(type='BN1d')``.
+        dropblock_probs (Sequence[float]): Probability that ROI guided dropblock erases
+            a ROI of each level (section 4.1). Defaults to ``(0.3, 0.3, 0.0)``.
+        dropblock_gain (str): 'map' (Eq. 6), 'crop' or 'released', see
+            :func:`roi_guided_dropblock`. Defaults to 'map'.
+        **kwargs: Arguments of :class:`ClsHead`: ``loss``, ``topk``, ``cal_acc`` and
+            ``init_cfg``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 256,
+        num_levels: int = 3,
+        hidden_channels: int = 256,
+        concat_classifier: bool = True,
+        norm_cfg: Optional[dict] = dict(type='BN1d'),
+        dropblock_probs: Sequence[float] = (0.3, 0.3, 0.0),
+        dropblock_gain: str = 'map',
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if num_classes < 1:
+            raise ValueError(f'num_classes must be positive, not {num_classes}.')
+        if len(dropblock_probs) != num_levels:
+            raise ValueError(
+                f'dropblock_probs needs one probability for each of {num_levels} '
+                f'levels, but got {dropblock_probs}.'
+            )
+        if min(dropblock_probs) < 0 or sum(dropblock_probs) > 1 + 1e-6:
+            raise ValueError(
+                'dropblock_probs must not be negative nor add up to more than 1, '
+                f'but got {dropblock_probs}.'
+            )
+        if dropblock_gain not in ('map', 'crop', 'released'):
+            raise ValueError(
+                "dropblock_gain must be 'map', 'crop' or 'released', "
+                f'not {dropblock_gain!r}.'
+            )
+        self.num_classes = num_classes
+        self.dropblock_probs = tuple(dropblock_probs)
+        self.dropblock_gain = dropblock_gain
+
+        shape = (hidden_channels, num_classes, norm_cfg)
+        self.level_classifiers = nn.ModuleList(
+            FCClassifier(in_channels, *shape) for _ in range(num_levels)
+        )
+        self.concat_classifier = (
+            FCClassifier(in_channels * num_levels, *shape) if concat_classifier else None
+        )
+
+    @property
+    def classifiers(self) -> List[FCClassifier]:
+        """All classifiers: the levels' from low to high, then the concatenated one."""
+        joint = [self.concat_classifier] if self.concat_classifier else []
+        return [*self.level_classifiers, *joint]
+
+    def embed(self, pyramid: AttentionPyramid) -> Tensor:
+        """The hidden features of each classifier for one stage.
+
+        Args:
+            pyramid (AttentionPyramid): One stage's pyramid, N images.
+
+        Returns:
+            Tensor: (M, N, hidden_channels) for M classifiers.
+        """
+        pooled = [x.mean(dim=(2, 3)) for x in pyramid.attended]
+        if self.concat_classifier:
+            means = [x.mean(dim=(2, 3)) for x in pyramid.features]
+            pooled.append(torch.cat(means, dim=1))
+        return torch.stack([c.hidden(x) for c, x in zip(self.classifiers, pooled)])
+
+    def classify(self, pyramid: AttentionPyramid) -> Tensor:
+        """The logits of each classifier for one stage.
+
+        Args:
+            pyramid (AttentionPyramid): One stage's pyramid, N images.
+
+        Returns:
+            Tensor: (M, N, num_classes) for M classifiers.
+        """
+        embedded = self.embed(pyramid)
+        return torch.stack([c.fc(x) for c, x in zip(self.classifiers, embedded)])
+
+    def refine(self, features: Tensor, rois: ROIPyramid) -> Tensor:
+        """ROI guided refinement (Algorithm 1): dropblock in training, then zoom-in.
+
+        Args:
+            features (Tensor): Low-level features B_n, (N, C, h, w).
+            rois (ROIPyramid): The ROIs of the raw stage.
+
+        Returns:
+            Tensor: Refined features Z_n, (N, C, h, w).
+        """
+        if self.training:
+            features = roi_guided_dropblock(
+                features, rois, self.dropblock_probs, self.dropblock_gain
+            )
+        return roi_guided_zoom_in(features, rois)
+
+    def pre_logits(self, feats: Tuple[AttentionPyramid, ...]) -> Tensor:
+        """The features before the last layers, of all classifiers and stages.
+
+        Args:
+            feats (Tuple[AttentionPyramid]): The pyramid of each stage.
+
+        Returns:
+            Tensor: (N, D), ready for retrieval or an embedding plot. D is
+            ``len(feats) * M * hidden_channels``.
+        """
+        embedded = torch.cat([self.embed(pyramid) for pyramid in feats])
+        return embedded.transpose(0, 1).flatten(1)
+
+    def forward(self, feats: Tuple[AttentionPyramid, ...]) -> Tensor:
+        """The mean of all logits, (N, num_classes).
+
+        Args:
+            feats (Tuple[AttentionPyramid]): The pyramid of each stage that counts.
+        """
+        return torch.cat([self.classify(pyramid) for pyramid in feats]).mean(dim=0)
+
+    def loss(
+        self, feats: Tuple[AttentionPyramid, ...], data_samples: List[DataSample], **kwargs
+    ) -> dict:
+        """The sum of all classifiers' losses.
+
+        Args:
+            feats (Tuple[AttentionPyramid]): The pyramid of each stage, the raw one
+                first.
+            data_samples (List[DataSample]): The annotations.
+            **kwargs: Other arguments of the loss module.
+
+        Returns:
+            dict[str, Tensor]: ``loss_raw`` and, with two stages, ``loss_refined``: the
+            sum over the stage's classifiers. ``accuracy_top-k`` with ``cal_acc``.
+        """
+        stages = [self.classify(pyramid) for pyramid in feats]
+        losses = {}
+        for name, logits in zip(('loss_raw', 'loss_refined'), stages):
+            m = len(logits)
+            # The loss averages over its rows: all classifiers at once, m times that.
+            rows = self._get_loss(logits.flatten(0, 1), data_samples * m, **kwargs)
+            losses[name] = m * rows['loss']
+        if self.cal_acc:
+            fused = self._get_loss(torch.cat(stages).mean(dim=0), data_samples)
+            losses.update((k, v) for k, v in fused.items() if k != 'loss')
+        return losses

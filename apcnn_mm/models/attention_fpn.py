@@ -1,0 +1,173 @@
+"""Attention pyramid (section 3.1): FPN, spatial and channel attention."""
+
+from typing import NamedTuple, Optional, Sequence, Tuple
+
+import torch.nn as nn
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule
+from mmdet.models.necks import FPN
+from mmengine.model import BaseModule
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+
+class AttentionPyramid(NamedTuple):
+    """What the neck yields, one entry for each level from low (fine) to high.
+
+    Attributes:
+        features (Tuple[Tensor]): F_k, (N, C, h, w).
+        spatial (Tuple[Tensor] | None): Spatial attention of Eq. 1, (N, 1, h, w).
+        attended (Tuple[Tensor]): F'_k of Eq. 4, (N, C, h, w).
+    """
+
+    features: Tuple[Tensor, ...]
+    spatial: Optional[Tuple[Tensor, ...]]
+    attended: Tuple[Tensor, ...]
+
+
+class SpatialGate(BaseModule):
+    """Spatial attention mask of one level (Eq. 1), (N, C, h, w) -> (N, 1, h, w)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.deconv = nn.ConvTranspose2d(channels, 1, kernel_size=3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.deconv(x).sigmoid()
+
+
+class ChannelGate(BaseModule):
+    """Channel attention mask of one level (Eq. 2), (N, C, h, w) -> (N, C, 1, 1)."""
+
+    def __init__(self, channels: int, reduction: int):
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, channels // reduction, kernel_size=1)
+        self.fc2 = nn.Conv2d(channels // reduction, channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.adaptive_avg_pool2d(x, 1)  # Eq. 3
+        return self.fc2(self.fc1(x).relu()).sigmoid()
+
+
+class GlobalContextLateral(BaseModule):
+    """The released code's highest lateral: a map plus its globally pooled twin.
+
+    Args:
+        in_channels (int): Channels of the highest backbone feature.
+        out_channels (int): Channels of the pyramid.
+        norm_cfg (dict): Normalisation of both branches.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, norm_cfg: dict):
+        super().__init__()
+        self.local_conv = ConvModule(in_channels, out_channels, 1, norm_cfg=norm_cfg)
+        self.global_conv = ConvModule(in_channels, out_channels, 1, norm_cfg=norm_cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.local_conv(x) + self.global_conv(F.adaptive_avg_pool2d(x, 1))
+
+
+@MODELS.register_module()
+class AttentionFPN(FPN):
+    """Feature pyramid with an attention pyramid on top.
+
+    The top-down pathway is mmdet's :class:`FPN`. Each level then gets a spatial and a
+    channel attention mask, which weight its features (Eq. 4). Masks can be handed
+    from lower to higher levels in a bottom-up pathway.
+
+    Args:
+        in_channels (Sequence[int]): Channels of each backbone feature, low to high.
+        out_channels (int): Channels of the pyramid. Defaults to 256.
+        spatial (str | None): Spatial attention: None, 'gate' (one mask for each level)
+            or 'pathway' (bottom-up as well). Defaults to 'gate'.
+        channel (str | None): Channel attention, likewise. The defaults are the paper's
+            "FPN + S + CP", and the other pairs are the other rows of its Table 3.
+            Defaults to 'pathway'.
+        reduction (int): By how much the channel gate's first layer reduces the
+            channels. Defaults to 16.
+        pathway_fusion (str): How the bottom-up pathway joins a level's mask with that
+            of the level below: 'average', as in the released code, or 'sum', as in the
+            paper. Defaults to 'average'.
+        global_context (bool): Whether the highest lateral is the released code's, with
+            normalisation, ReLU and a globally pooled branch, or the paper's plain 1x1
+            convolution. Defaults to True.
+        norm_cfg (dict): Normalisation of the highest lateral. Defaults to
+            ``dict(type='BN', momentum=0.01)``, the released code's.
+        init_cfg (dict): Initialisation. Defaults to mmdet FPN's.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        out_channels: int = 256,
+        spatial: Optional[str] = 'gate',
+        channel: Optional[str] = 'pathway',
+        reduction: int = 16,
+        pathway_fusion: str = 'average',
+        global_context: bool = True,
+        norm_cfg: dict = dict(type='BN', momentum=0.01),
+        init_cfg: dict = dict(type='Xavier', layer='Conv2d', distribution='uniform'),
+    ):
+        for name, kind in (('spatial', spatial), ('channel', channel)):
+            if kind not in (None, 'gate', 'pathway'):
+                raise ValueError(f"{name} must be None, 'gate' or 'pathway', not {kind!r}.")
+        if pathway_fusion not in ('average', 'sum'):
+            raise ValueError(
+                f"pathway_fusion must be 'average' or 'sum', not {pathway_fusion!r}."
+            )
+        super().__init__(
+            list(in_channels), out_channels, num_outs=len(in_channels), init_cfg=init_cfg
+        )
+        self.spatial = spatial
+        self.channel = channel
+        self.pathway_fusion = pathway_fusion
+        if global_context:
+            # AP-CNN: the paper's parameter count includes it.
+            self.lateral_convs[-1] = GlobalContextLateral(
+                in_channels[-1], out_channels, norm_cfg
+            )
+        if spatial:
+            self.spatial_gates = nn.ModuleList(
+                SpatialGate(out_channels) for _ in in_channels
+            )
+        if channel:
+            self.channel_gates = nn.ModuleList(
+                ChannelGate(out_channels, reduction) for _ in in_channels
+            )
+
+    def forward(self, inputs: Tuple[Tensor, ...]) -> AttentionPyramid:
+        """Build the pyramids.
+
+        Args:
+            inputs (Tuple[Tensor]): Backbone features from low to high, (N, C_k, h, w).
+
+        Returns:
+            AttentionPyramid: Features, spatial attention and attended features.
+        """
+        features = super().forward(inputs)
+        spatial = channel = None
+        if self.spatial:
+            spatial = [gate(x) for gate, x in zip(self.spatial_gates, features)]
+            if self.spatial == 'pathway':
+                spatial = self._bottom_up(spatial)
+        if self.channel:
+            channel = [gate(x) for gate, x in zip(self.channel_gates, features)]
+            if self.channel == 'pathway':
+                channel = self._bottom_up(channel)
+        if spatial and channel:
+            weights = [s + c for s, c in zip(spatial, channel)]
+        else:
+            weights = spatial or channel
+        attended = [x * a for x, a in zip(features, weights)] if weights else features
+        return AttentionPyramid(features, spatial and tuple(spatial), tuple(attended))
+
+    def _bottom_up(self, masks):
+        """Hand each level's mask to the level above it."""
+        joined = [masks[0]]
+        for mask in masks[1:]:
+            # Channel masks have one cell. The paper does not say how spatial masks
+            # shrink to the higher level's size.
+            below = F.adaptive_avg_pool2d(joined[-1], mask.shape[-2:])
+            mask = mask + below
+            joined.append(mask / 2 if self.pathway_fusion == 'average' else mask)
+        return joined

@@ -1,0 +1,203 @@
+"""ROI pyramid (section 3.2): informative regions of the spatial attention.
+
+Shape shorthand in this module:
+    N: number of images
+    L: number of pyramid levels, from low (fine) to high (coarse)
+    A: number of anchors of one image, over all levels
+    K: number of ROIs of one image, over all levels (``sum(topk)``)
+
+Boxes are (x1, y1, x2, y2) in pixels of the network's input.
+"""
+
+from typing import NamedTuple, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmcv.ops import nms
+from mmdet.models.task_modules.prior_generators import AnchorGenerator
+from mmpretrain.registry import TASK_UTILS
+from torch import Tensor
+
+
+class ROIPyramid(NamedTuple):
+    """The ROIs of a batch of images.
+
+    Attributes:
+        boxes (Tensor): (N, K, 4), the ROIs of each image, level by level, best first.
+        scores (Tensor): (N, K), the spatial attention at the ROIs' centres.
+        valid (Tensor): (N, K), bool. A level may yield fewer ROIs than places; the
+            boxes and scores of the other places are zero.
+        levels (Tensor): (K, ), the pyramid level of each place, 0 is the lowest.
+        merged_box (Tensor): (N, 4), the smallest box around the valid ROIs of each
+            image. The whole image where there is none.
+        image_size (Tuple[int, int]): Height and width of the input.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    valid: Tensor
+    levels: Tensor
+    merged_box: Tensor
+    image_size: Tuple[int, int]
+
+
+@TASK_UTILS.register_module()
+class ROIPyramidGenerator:
+    """Select the ROI pyramid on the spatial attention pyramid.
+
+    Each cell of a level's attention is the score of one square anchor. Of those that
+    lie off the border and score above the level's mean, non-maximum suppression keeps
+    the best ones. Nothing here is differentiable.
+
+    Args:
+        strides (Sequence[int]): Stride of each pyramid level in input pixels. Defaults
+            to ``(8, 16, 32)``.
+        anchor_sizes (Sequence[int]): Side of each level's anchors in input pixels
+            (section 4.1). Defaults to ``(64, 128, 256)``.
+        topk (Sequence[int]): Largest number of ROIs of each level (section 4.1).
+            Defaults to ``(5, 3, 1)``.
+        iou_threshold (float): NMS drops an anchor whose IoU with a better one is above
+            this (section 4.1). Defaults to 0.05.
+        border (float): Share of the attention's height and width that is ignored at
+            each edge. The released code has 0.2 for birds and 0.1 for cars and
+            aircraft. Defaults to 0.1.
+        center_offset (float): Where the anchors' centres lie in their cells, in units
+            of the stride: 0 is the upper left corner, as in the released code, 0.5
+            the middle. Defaults to 0.
+    """
+
+    def __init__(
+        self,
+        strides: Sequence[int] = (8, 16, 32),
+        anchor_sizes: Sequence[int] = (64, 128, 256),
+        topk: Sequence[int] = (5, 3, 1),
+        iou_threshold: float = 0.05,
+        border: float = 0.1,
+        center_offset: float = 0.0,
+    ):
+        if not len(strides) == len(anchor_sizes) == len(topk):
+            raise ValueError(
+                'strides, anchor_sizes and topk need one value for each pyramid level, '
+                f'but got {strides}, {anchor_sizes} and {topk}.'
+            )
+        if not 0 <= border < 0.5:
+            raise ValueError(f'border must be at least 0 and below 0.5, not {border}.')
+        self.strides = tuple(strides)
+        self.anchor_sizes = tuple(anchor_sizes)
+        self.topk = tuple(topk)
+        self.iou_threshold = iou_threshold
+        self.border = border
+        self.center_offset = center_offset
+
+    @torch.no_grad()
+    def __call__(
+        self, spatial: Sequence[Tensor], image_size: Tuple[int, int]
+    ) -> ROIPyramid:
+        """Generate the ROIs of a batch.
+
+        Args:
+            spatial (Sequence[Tensor]): Spatial attention of each level, (N, 1, h, w).
+            image_size (Tuple[int, int]): Height and width of the input in pixels.
+
+        Returns:
+            ROIPyramid: The ROIs, on the device of ``spatial``.
+        """
+        if len(spatial) != len(self.strides):
+            raise ValueError(
+                f'The neck gave {len(spatial)} levels of spatial attention, but '
+                f'roi_generator.strides={self.strides} has {len(self.strides)}.'
+            )
+        level_anchors = self._anchors(spatial)
+        level_scores = [self._mask_border(attention.float()) for attention in spatial]
+        anchors, scores = torch.cat(level_anchors), torch.cat(level_scores, dim=1)
+        # Each level's mean counts the zeros of its border.
+        candidates = torch.cat([s > s.mean(dim=1, keepdim=True) for s in level_scores], 1)
+
+        ranks = self._suppress(anchors, scores, candidates, level_anchors)
+
+        level_ranks = ranks.split([len(a) for a in level_anchors], dim=1)
+        picks, start = [], 0
+        for rank, k in zip(level_ranks, self.topk):
+            # A small input can have fewer cells than the level has places.
+            best, index = F.pad(rank, (0, k)).topk(k, dim=1)
+            picks.append((best > 0, start + index.clamp(max=rank.size(1) - 1)))
+            start += rank.size(1)
+        valid, index = (torch.cat(part, dim=1) for part in zip(*picks))
+
+        boxes = self._clip(anchors[index], image_size).masked_fill(~valid[..., None], 0)
+        levels = torch.arange(len(self.topk)).repeat_interleave(torch.tensor(self.topk))
+        return ROIPyramid(
+            boxes=boxes,
+            scores=scores.gather(1, index).masked_fill(~valid, 0),
+            valid=valid,
+            levels=levels.to(boxes.device),
+            merged_box=self._merge(boxes, valid, image_size),
+            image_size=tuple(image_size),
+        )
+
+    def _anchors(self, spatial):
+        """One square anchor for each cell, a list of (h * w, 4)."""
+        generator = AnchorGenerator(
+            strides=self.strides,
+            ratios=[1.0],
+            scales=[1.0],
+            base_sizes=self.anchor_sizes,
+            centers=[(stride * self.center_offset,) * 2 for stride in self.strides],
+        )
+        sizes = [attention.shape[-2:] for attention in spatial]
+        return generator.grid_priors(sizes, device=spatial[0].device)
+
+    def _mask_border(self, attention):
+        """(N, 1, h, w) -> (N, h * w), zero on the border."""
+        h, w = attention.shape[-2:]
+        rows = slice(int(self.border * h), int((1 - self.border) * h))
+        columns = slice(int(self.border * w), int((1 - self.border) * w))
+        masked = torch.zeros_like(attention)
+        masked[..., rows, columns] = attention[..., rows, columns]
+        return masked.flatten(1)
+
+    def _suppress(self, anchors, scores, candidates, level_anchors):
+        """NMS of all images and levels in one call.
+
+        Returns:
+            Tensor: (N, A), the larger the better, 0 for what is not kept.
+        """
+        # NMS gets ranks for scores. They order equal attention values the same way in
+        # every batch and on every device, and let the candidates be selected by
+        # NMS's own threshold. float32 holds them exactly below 2 ** 24 anchors.
+        order = scores.flatten().sort(descending=True, stable=True).indices
+        ranks = torch.empty_like(scores).flatten()
+        ranks[order] = torch.arange(order.numel(), 0, -1).to(ranks)
+        ranks = ranks.masked_fill(~candidates.flatten(), 0)
+
+        # Images and levels stand side by side along x, too far apart to touch. Anchors
+        # reach to negative coordinates: the distance must span all of them.
+        num_images, num_levels = len(scores), len(level_anchors)
+        level = torch.cat([a.new_full(a.shape[:1], i) for i, a in enumerate(level_anchors)])
+        group = level + num_levels * torch.arange(num_images).to(level)[:, None]
+        span = anchors[:, 2].max() - anchors[:, 0].min() + 2
+        boxes = anchors.repeat(num_images, 1, 1)
+        boxes[..., 0::2] += (group * span)[..., None]
+
+        # The released code counts pixels: a side is x2 - x1 + 1.
+        _, keep = nms(
+            boxes.flatten(0, 1), ranks, self.iou_threshold, offset=1, score_threshold=0.5
+        )
+        kept = torch.zeros_like(ranks)
+        kept[keep] = ranks[keep]
+        return kept.view_as(scores)
+
+    @staticmethod
+    def _clip(boxes, image_size):
+        h, w = image_size
+        return boxes.clamp(min=0).minimum(boxes.new_tensor([w, h, w, h]) - 1)
+
+    @staticmethod
+    def _merge(boxes, valid, image_size):
+        """The minimum bounding rectangle, (N, K, 4) -> (N, 4)."""
+        h, w = image_size
+        absent = ~valid[..., None]
+        lower = boxes[..., :2].masked_fill(absent, float('inf')).amin(dim=1)
+        upper = boxes[..., 2:].masked_fill(absent, 0).amax(dim=1)
+        whole = boxes.new_tensor([0, 0, w - 1, h - 1])
+        return torch.where(valid.any(1, keepdim=True), torch.cat([lower, upper], 1), whole)

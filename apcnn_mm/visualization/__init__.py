@@ -1,0 +1,3 @@
+from .roi_visualizer import ROIVisualizer
+
+__all__ = ['ROIVisualizer']

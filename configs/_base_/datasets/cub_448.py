@@ -1,0 +1,50 @@
+"""CUB-200-2011: squashed to 600 x 600 pixels, of which 448 x 448 are cut out."""
+
+data_root = '{{$APCNN_DATA_ROOT:data/CUB_200_2011}}'
+
+data_preprocessor = dict(
+    # RGB, of ImageNet
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    to_rgb=True,
+)
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    # OpenCV, the default, does not antialias.
+    dict(type='Resize', scale=(600, 600), backend='pillow'),
+    dict(type='RandomCrop', crop_size=448),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(600, 600), backend='pillow'),
+    dict(type='CenterCrop', crop_size=448),
+    dict(type='PackInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=4,
+    # New workers for each epoch can be seeded anew: a resumed run is exact.
+    persistent_workers=False,
+    # AP-CNN cannot train on a batch of one image.
+    drop_last=True,
+    dataset=dict(
+        type='CUBWithBoxes', data_root=data_root, split='train', pipeline=train_pipeline
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=True),
+)
+val_dataloader = dict(
+    batch_size=16,
+    num_workers=4,
+    persistent_workers=True,
+    dataset=dict(
+        type='CUBWithBoxes', data_root=data_root, split='test', pipeline=test_pipeline
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type='Accuracy', topk=(1, 5))
+test_evaluator = val_evaluator

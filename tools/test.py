@@ -1,0 +1,144 @@
+"""Test a checkpoint. The flags and their precedence are those of mmpretrain."""
+
+import argparse
+import os
+import os.path as osp
+import sys
+from copy import deepcopy
+
+sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare checkout
+
+import mmengine  # noqa: E402
+from mmengine.config import ConfigDict, DictAction  # noqa: E402
+from mmengine.evaluator import DumpResults  # noqa: E402
+from mmengine.registry import RUNNERS  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+from apcnn_mm.launch import (  # noqa: E402
+    init_distributed_on_cpu,
+    load_config,
+    set_dataloader_defaults,
+)
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='test config file path')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--work-dir', help='the dir to save the log and the metrics')
+    parser.add_argument('--out', help='the file to output results')
+    parser.add_argument(
+        '--out-item',
+        choices=['metrics', 'pred'],
+        help='whether --out gets the metrics or the predictions. Defaults to predictions',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='override settings of the config, such as model.test_cfg.stage=raw or '
+        'data_root=/path. Lists and tuples: key="[a,b]" or key="(a,b)", without white '
+        'space',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='test with automatic mixed precision'
+    )
+    parser.add_argument('--show-dir', help='the dir to save pictures of predictions')
+    parser.add_argument(
+        '--show', action='store_true', help='show the predictions in a window'
+    )
+    parser.add_argument(
+        '--interval', type=int, default=1, help='show every so many samples'
+    )
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds to show each window'
+    )
+    parser.add_argument(
+        '--no-pin-memory', action='store_true', help='do not pin memory in dataloaders'
+    )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation: tta_pipeline and tta_model of the config or, '
+        'without them, the mean score of the image and its mirror image',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.out is None and args.out_item is not None:
+        parser.error('--out-item needs --out')
+    if '://' not in args.checkpoint and not osp.isfile(args.checkpoint):
+        parser.error(f'there is no checkpoint file {osp.abspath(args.checkpoint)}')
+    return args
+
+
+def merge_args(cfg, args):
+    """Merge the command line into the config."""
+    cfg.launcher = args.launcher
+
+    # work_dir is determined in this order: CLI > config > name of the config
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+
+    cfg.load_from = args.checkpoint
+    cfg.resume = False  # the config that a resumed run left behind has it
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+    if args.show or args.show_dir is not None:
+        hook = cfg.default_hooks.setdefault(
+            'visualization', ConfigDict(type='VisualizationHook')
+        )
+        hook.update(
+            enable=True,
+            show=args.show,
+            wait_time=args.wait_time,
+            out_dir=args.show_dir,
+            interval=args.interval,
+        )
+    if args.tta:
+        add_tta(cfg)
+
+    cfg.merge_from_dict(args.cfg_options)
+    set_dataloader_defaults(
+        cfg, pin_memory=True, collate_fn=dict(type='default_collate')
+    )
+    if args.no_pin_memory:
+        cfg.test_dataloader.pin_memory = False
+    return cfg
+
+
+def add_tta(cfg):
+    """Wrap the model and the pipeline for test-time augmentation."""
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    if 'tta_pipeline' not in cfg:
+        flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+        cfg.tta_pipeline = deepcopy(pipeline[:-1])
+        cfg.tta_pipeline.append(
+            dict(type='TestTimeAug', transforms=[flips, [pipeline[-1]]])
+        )
+    if 'tta_model' not in cfg:
+        cfg.tta_model = dict(type='AverageClsScoreTTA')
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+
+
+def main():
+    args = parse_args()
+    cfg = merge_args(load_config(args.config, args.cfg_options), args)
+    init_distributed_on_cpu(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if args.out and args.out_item != 'metrics':
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+    metrics = runner.test()
+    if args.out and args.out_item == 'metrics':
+        mmengine.dump(metrics, args.out)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,137 @@
+"""Train a model. The flags and their precedence are those of mmpretrain."""
+
+import argparse
+import os
+import os.path as osp
+import sys
+
+sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare checkout
+
+from mmengine.config import DictAction  # noqa: E402
+from mmengine.registry import RUNNERS  # noqa: E402
+from mmengine.runner import Runner, find_latest_checkpoint  # noqa: E402
+
+from apcnn_mm.launch import (  # noqa: E402
+    init_distributed_on_cpu,
+    load_config,
+    set_dataloader_defaults,
+)
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='train config file path')
+    parser.add_argument('--work-dir', help='the dir to save logs and models')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='resume from this checkpoint or, without a path, from the latest one in '
+        'the work directory',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='train with automatic mixed precision'
+    )
+    parser.add_argument(
+        '--no-validate', action='store_true', help='do not evaluate during training'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by the actual batch size over the batch size that '
+        'it was chosen for (auto_scale_lr.base_batch_size)',
+    )
+    parser.add_argument(
+        '--no-pin-memory', action='store_true', help='do not pin memory in dataloaders'
+    )
+    parser.add_argument(
+        '--no-persistent-workers',
+        action='store_true',
+        help='do not keep the workers of dataloaders alive',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='override settings of the config, such as optim_wrapper.optimizer.lr=0.01 '
+        'or data_root=/path. Lists and tuples: key="[a,b]" or key="(a,b)", without '
+        'white space',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def merge_args(cfg, args):
+    """Merge the command line into the config."""
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    cfg.launcher = args.launcher
+
+    # work_dir is determined in this order: CLI > config > name of the config
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+
+    if args.amp:
+        kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+        if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+            raise ValueError(f'--amp: optim_wrapper.type must be OptimWrapper, not {kind}.')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise ValueError(
+                f'--auto-scale-lr: {args.config} does not say which batch size its '
+                'learning rate was chosen for. Add to it, for example, '
+                'auto_scale_lr = dict(base_batch_size=16)'
+            )
+        cfg.auto_scale_lr.enable = True
+
+    cfg.merge_from_dict(args.cfg_options)
+    set_dataloader_defaults(
+        cfg,
+        pin_memory=True,
+        persistent_workers=True,
+        collate_fn=dict(type='default_collate'),
+    )
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        if loader is not None:
+            loader.pin_memory = loader.pin_memory and not args.no_pin_memory
+            loader.persistent_workers &= not args.no_persistent_workers
+    return cfg
+
+
+def check_resume(cfg):
+    """mmengine would start over in silence."""
+    if cfg.get('resume') and cfg.get('load_from') is None:
+        found = osp.isdir(cfg.work_dir) and find_latest_checkpoint(cfg.work_dir)
+        if not found:
+            raise FileNotFoundError(
+                f'--resume: there is no checkpoint in {osp.abspath(cfg.work_dir)}. Give '
+                'its path (--resume FILE), the directory of the run (--work-dir), or '
+                'leave out --resume to start anew.'
+            )
+
+
+def main():
+    args = parse_args()
+    cfg = merge_args(load_config(args.config, args.cfg_options), args)
+    check_resume(cfg)
+    init_distributed_on_cpu(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
