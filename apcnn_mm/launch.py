@@ -4,29 +4,52 @@ import os
 from typing import Optional
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 
 def load_config(filename: str, cfg_options: Optional[dict] = None) -> Config:
-    """Read a config with the ``data_root`` of ``--cfg-options``.
+    """Read a config and, from ``--cfg-options``, the ``data_root`` of its data sets.
 
     mmengine merges options into a config that has been evaluated already, where the
-    variable ``data_root`` has been copied to every split. The configs therefore read it
-    from the environment variable ``APCNN_DATA_ROOT``, where this puts it.
+    variable ``data_root`` has been copied to every data set. Here all of these copies
+    get the new value.
 
     Args:
         filename (str): The config file.
         cfg_options (dict, optional): The options of the command line.
 
     Returns:
-        Config: The config. The options are not merged yet.
+        Config: The config. The other options are not merged yet.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a ``data_root`` is given to a config that has no such variable.
     """
     if not os.path.isfile(filename):
         raise FileNotFoundError(f'There is no config file {os.path.abspath(filename)}.')
-    data_root = (cfg_options or {}).get('data_root')
-    if data_root is not None:
-        os.environ['APCNN_DATA_ROOT'] = os.path.expanduser(data_root)
-    return Config.fromfile(filename)
+    cfg = Config.fromfile(filename)
+    new_root = (cfg_options or {}).get('data_root')
+    if new_root is not None:
+        if 'data_root' not in cfg:
+            raise ValueError(
+                f'{os.path.abspath(filename)} has no variable data_root. Set the '
+                "data_root of each data set, such as --cfg-options "
+                'train_dataloader.dataset.data_root=/path'
+            )
+        _replace(cfg._cfg_dict, 'data_root', cfg.data_root, new_root)
+    return cfg
+
+
+def _replace(node, key, old, new):
+    """Replace a value wherever it stands under this key."""
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            _replace(item, key, old, new)
+    elif isinstance(node, ConfigDict):
+        if node.get(key) == old:
+            node[key] = new
+        for item in node.values():
+            _replace(item, key, old, new)
 
 
 def set_dataloader_defaults(cfg: Config, **defaults):

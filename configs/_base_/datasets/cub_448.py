@@ -1,6 +1,6 @@
 """CUB-200-2011: squashed to 600 x 600 pixels, of which 448 x 448 are cut out."""
 
-data_root = '{{$APCNN_DATA_ROOT:data/CUB_200_2011}}'
+data_root = 'data/CUB_200_2011'
 
 data_preprocessor = dict(
     # RGB, of ImageNet

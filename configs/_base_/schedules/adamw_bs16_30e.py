@@ -1,0 +1,14 @@
+"""From scratch, batch size 16, 30 epochs: AdamW, warm-up and cosine annealing."""
+
+optim_wrapper = dict(
+    type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05)
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.04, end=3, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin=3, T_max=27, convert_to_iter_based=True),
+]
+train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=5)
+val_cfg = dict()
+test_cfg = dict()
+
+auto_scale_lr = dict(base_batch_size=16)
