@@ -56,17 +56,41 @@ def set_dataloader_defaults(cfg: Config, **defaults):
     """Fill in what the data loaders of a config do not say.
 
     Args:
-        cfg (Config): The complete config, changed in place.
+        cfg (Config): The config, changed in place.
         **defaults: Values for all data loaders.
     """
-    for split in ('train', 'val', 'test'):
-        loader = cfg.get(f'{split}_dataloader')
-        if loader is None:
-            continue
+    for loader in _dataloaders(cfg):
         for key, value in defaults.items():
             loader.setdefault(key, value)
+
+
+def set_in_dataloaders(cfg: Config, **values):
+    """Set values in all data loaders of a config.
+
+    Args:
+        cfg (Config): The config, changed in place.
+        **values: Values for all data loaders.
+    """
+    for loader in _dataloaders(cfg):
+        loader.update(values)
+
+
+def merge_options(cfg: Config, cfg_options: dict):
+    """Merge ``--cfg-options``, which have the last word.
+
+    Args:
+        cfg (Config): The config, changed in place.
+        cfg_options (dict): The options of the command line.
+    """
+    cfg.merge_from_dict(cfg_options)
+    for loader in _dataloaders(cfg):
         if loader.get('num_workers', 0) == 0:
             loader.persistent_workers = False  # there are none; PyTorch would refuse
+
+
+def _dataloaders(cfg):
+    loaders = (cfg.get(f'{split}_dataloader') for split in ('train', 'val', 'test'))
+    return [loader for loader in loaders if loader is not None]
 
 
 def init_distributed_on_cpu(cfg: Config):

@@ -17,7 +17,9 @@ from mmengine.runner import Runner  # noqa: E402
 from apcnn_mm.launch import (  # noqa: E402
     init_distributed_on_cpu,
     load_config,
+    merge_options,
     set_dataloader_defaults,
+    set_in_dataloaders,
 )
 
 
@@ -104,12 +106,12 @@ def merge_args(cfg, args):
     if args.tta:
         add_tta(cfg)
 
-    cfg.merge_from_dict(args.cfg_options)
     set_dataloader_defaults(
         cfg, pin_memory=True, collate_fn=dict(type='default_collate')
     )
     if args.no_pin_memory:
-        cfg.test_dataloader.pin_memory = False
+        set_in_dataloaders(cfg, pin_memory=False)
+    merge_options(cfg, args.cfg_options)
     return cfg
 
 

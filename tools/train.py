@@ -14,7 +14,9 @@ from mmengine.runner import Runner, find_latest_checkpoint  # noqa: E402
 from apcnn_mm.launch import (  # noqa: E402
     init_distributed_on_cpu,
     load_config,
+    merge_options,
     set_dataloader_defaults,
+    set_in_dataloaders,
 )
 
 
@@ -97,18 +99,17 @@ def merge_args(cfg, args):
             )
         cfg.auto_scale_lr.enable = True
 
-    cfg.merge_from_dict(args.cfg_options)
     set_dataloader_defaults(
         cfg,
         pin_memory=True,
         persistent_workers=True,
         collate_fn=dict(type='default_collate'),
     )
-    for split in ('train', 'val', 'test'):
-        loader = cfg.get(f'{split}_dataloader')
-        if loader is not None:
-            loader.pin_memory = loader.pin_memory and not args.no_pin_memory
-            loader.persistent_workers &= not args.no_persistent_workers
+    if args.no_pin_memory:
+        set_in_dataloaders(cfg, pin_memory=False)
+    if args.no_persistent_workers:
+        set_in_dataloaders(cfg, persistent_workers=False)
+    merge_options(cfg, args.cfg_options)
     return cfg
 
 

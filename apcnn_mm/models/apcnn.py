@@ -27,9 +27,10 @@ class APCNN(ImageClassifier):
         neck (dict): An :class:`AttentionFPN`.
         head (dict): An :class:`APCNNHead`.
         roi_generator (dict, optional): A :class:`ROIPyramidGenerator`. The two-stage
-            model needs one.
+            model needs one. The one-stage model has no use for ROIs, but with a
+            generator and spatial attention its predictions show them.
         stages (str): 'both' for the two-stage model, 'raw' for the one-stage model,
-            which has neither ROIs nor refinement. Defaults to 'both'.
+            which has no refinement. Defaults to 'both'.
         refine_at (str, optional): The refinement position, see
             :class:`BackboneStages`. None is the output of the stage that feeds the
             lowest pyramid level. Defaults to None.
@@ -65,20 +66,18 @@ class APCNN(ImageClassifier):
                 f"test_cfg.stage={test_stage!r} needs a second stage, but stages='raw' "
                 "has none. Set test_cfg.stage='raw' or leave it out."
             )
+        if stages == BOTH and roi_generator is None:
+            raise ValueError("stages='both' needs a roi_generator.")
+        if stages == BOTH and self.neck.spatial is None:
+            raise ValueError(
+                "stages='both' needs spatial attention to find ROIs: set "
+                "neck.spatial to 'gate' or 'pathway', or stages='raw'."
+            )
+        if isinstance(roi_generator, dict):
+            roi_generator = TASK_UTILS.build(roi_generator)
         self.stages = stages
         self.test_stage = test_stage
-        self.roi_generator = None
-        if stages == BOTH:
-            if roi_generator is None:
-                raise ValueError("stages='both' needs a roi_generator.")
-            if self.neck.spatial is None:
-                raise ValueError(
-                    "stages='both' needs spatial attention to find ROIs: set "
-                    "neck.spatial to 'gate' or 'pathway', or stages='raw'."
-                )
-            if isinstance(roi_generator, dict):
-                roi_generator = TASK_UTILS.build(roi_generator)
-            self.roi_generator = roi_generator
+        self.roi_generator = roi_generator
         self.backbone_stages = BackboneStages(
             self.backbone, refine_at if stages == BOTH else 'input'
         )
@@ -139,10 +138,9 @@ class APCNN(ImageClassifier):
             data_samples (List[DataSample], optional): Where to put the predictions.
 
         Returns:
-            List[DataSample]: ``pred_score`` and ``pred_label``. The two-stage model
-            also tells what it looked at, in pixels of the input: ``rois`` (K, 4),
-            ``roi_levels`` (K, ), 0 is the lowest level, ``roi_scores`` (K, ), and
-            ``merged_box`` (4, ).
+            List[DataSample]: ``pred_score`` and ``pred_label``, and where the model
+            looked, in pixels of the input: ``rois`` (K, 4), ``roi_levels`` (K, ), 0 is
+            the lowest level, ``roi_scores`` (K, ), and ``merged_box`` (4, ).
         """
         pyramids, rois = self._run_stages(inputs)
         predictions = self.head.predict(pyramids, data_samples)
@@ -160,10 +158,10 @@ class APCNN(ImageClassifier):
         """The pyramid of each stage that counts, and the ROIs of the raw stage."""
         features = self.backbone_stages.until(images)
         raw = self.neck(self.backbone_stages.onwards(features))
-        if self.stages == RAW:
-            return (raw,), None
-        rois = self.roi_generator(raw.spatial, images.shape[-2:])
-        wanted = BOTH if self.training else self.test_stage
+        wanted = self.stages if self.training else self.test_stage
+        rois = None
+        if self.roi_generator and raw.spatial and not (self.training and wanted == RAW):
+            rois = self.roi_generator(raw.spatial, images.shape[-2:])
         if wanted == RAW:
             return (raw,), rois
         refined = self.head.refine(features, rois)

@@ -143,7 +143,16 @@ class AttentionFPN(FPN):
 
         Returns:
             AttentionPyramid: Features, spatial attention and attended features.
+
+        Raises:
+            ValueError: If the backbone's channels are not those of ``in_channels``.
         """
+        channels = [x.size(1) for x in inputs]
+        if channels != self.in_channels:
+            raise ValueError(
+                f'The outputs of the backbone have {channels} channels, but '
+                f'neck.in_channels={self.in_channels}.'
+            )
         features = super().forward(inputs)
         spatial = channel = None
         if self.spatial:

@@ -48,6 +48,12 @@ class BackboneStages:
         if refine_at == 'input':
             return
         stages, lowest = self._stages(), min(backbone.out_indices)
+        if stages[-1].out_index not in backbone.out_indices:
+            raise ValueError(
+                f'{type(backbone).__name__} has stages up to {stages[-1].out_index}, but '
+                f'out_indices={backbone.out_indices}: nothing would use those above, and '
+                'their parameters would get no gradient. Add the last one.'
+            )
         possible = [stage.name for stage in stages if stage.out_index <= lowest]
         if refine_at is None:
             self.refine_at = possible[-1]

@@ -1,0 +1,92 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from mmpretrain.structures import DataSample
+
+from apcnn_mm.models import APCNNHead, AttentionPyramid
+
+
+def pyramid(n=4, channels=8, levels=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    maps = [
+        tuple(torch.randn(n, channels, s, s, generator=generator) for s in (8, 4, 2)[:levels])
+        for _ in range(2)
+    ]
+    return AttentionPyramid(features=maps[0], spatial=None, attended=maps[1])
+
+
+def head(**options):
+    torch.manual_seed(0)
+    return APCNNHead(**{'num_classes': 5, 'in_channels': 8, 'hidden_channels': 6, **options})
+
+
+def test_classify_and_fuse():
+    module, stages = head().eval(), (pyramid(seed=0), pyramid(seed=1))
+    raw, refined = (module.classify(stage) for stage in stages)
+    assert raw.shape == (4, 4, 5)
+    torch.testing.assert_close(module(stages), (raw.mean(0) + refined.mean(0)) / 2)
+
+
+def test_loss_is_the_sum_of_eight_cross_entropies():
+    module, stages = head().eval(), (pyramid(seed=0), pyramid(seed=1))
+    labels = [0, 3, 2, 4]
+    samples = [DataSample().set_gt_label(label) for label in labels]
+    losses = module.loss(stages, samples)
+    for name, stage in zip(('loss_raw', 'loss_refined'), stages):
+        logits = module.classify(stage)
+        expected = sum(F.cross_entropy(x, torch.tensor(labels)) for x in logits)
+        torch.testing.assert_close(losses[name], expected)
+    assert set(losses) == {'loss_raw', 'loss_refined'}
+    assert 'accuracy_top-1' in head(cal_acc=True).loss(stages, samples)
+
+
+def test_soft_labels():
+    """mmpretrain's Mixup and CutMix give scores instead of labels."""
+    module = head(loss=dict(type='CrossEntropyLoss', use_soft=True)).eval()
+    stages = (pyramid(),)
+    scores = torch.rand(4, 5).softmax(1)
+    samples = [DataSample().set_gt_score(score) for score in scores]
+    logits = module.classify(stages[0])
+    expected = sum(F.cross_entropy(x, scores) for x in logits)
+    torch.testing.assert_close(module.loss(stages, samples)['loss_raw'], expected)
+
+
+@pytest.mark.parametrize(
+    'options, classifiers',
+    [({}, 4), (dict(concat_classifier=False), 3), (dict(norm_cfg=None), 4)],
+)
+def test_variants(options, classifiers):
+    module = head(**options)
+    assert module.classify(pyramid()).shape == (classifiers, 4, 5)
+    module.classify(pyramid()).sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+def test_two_levels():
+    module = head(num_levels=2, dropblock_probs=(0.3, 0.3))
+    assert module.classify(pyramid(levels=2)).shape == (3, 4, 5)
+
+
+def test_predict_keeps_the_protocol():
+    module, stages = head().eval(), (pyramid(),)
+    predictions = module.predict(stages)
+    expected = module(stages).softmax(1)
+    for prediction, score in zip(predictions, expected):
+        torch.testing.assert_close(prediction.pred_score, score)
+        assert prediction.pred_label.tolist() == [int(score.argmax())]
+    assert module.pre_logits(stages).shape == (4, 4 * 6)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(num_classes=0),
+        dict(dropblock_probs=(0.3, 0.3)),
+        dict(dropblock_probs=(0.6, 0.6, 0.0)),
+        dict(dropblock_probs=(-0.1, 0.3, 0.0)),
+        dict(dropblock_gain='none'),
+    ],
+)
+def test_bad_arguments(options):
+    with pytest.raises(ValueError):
+        head(**options)

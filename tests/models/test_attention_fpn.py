@@ -1,0 +1,73 @@
+import pytest
+import torch
+
+from apcnn_mm.models import AttentionFPN
+
+INPUTS = ((16, 13, 9), (24, 7, 5), (32, 4, 3))
+
+
+def features(n=2):
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(n, *shape, generator=generator) for shape in INPUTS)
+
+
+def neck(**options):
+    torch.manual_seed(0)
+    return AttentionFPN([16, 24, 32], 32, **options)
+
+
+@pytest.mark.parametrize('spatial', [None, 'gate', 'pathway'])
+@pytest.mark.parametrize('channel', [None, 'gate', 'pathway'])
+def test_table_3(spatial, channel):
+    """The two words span Table 3, and every parameter is used."""
+    module = neck(spatial=spatial, channel=channel)
+    pyramid = module(features())
+    for level, (_, h, w) in enumerate(INPUTS):
+        assert pyramid.features[level].shape == (2, 32, h, w)
+        assert pyramid.attended[level].shape == (2, 32, h, w)
+        if spatial:
+            assert pyramid.spatial[level].shape == (2, 1, h, w)
+            assert 0 <= pyramid.spatial[level].min() < pyramid.spatial[level].max() <= 1
+    if not spatial:
+        assert pyramid.spatial is None
+    sum(x.sum() for x in pyramid.attended).backward()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+def test_equation_4():
+    module = neck(channel='gate').eval()
+    pyramid = module(features())
+    for x, spatial, attended, gate in zip(*pyramid, module.channel_gates):
+        torch.testing.assert_close(attended, x * (spatial + gate(x)))
+
+
+@pytest.mark.parametrize('fusion', ['average', 'sum'])
+def test_channel_pathway(fusion):
+    module = neck(spatial=None, pathway_fusion=fusion).eval()
+    pyramid = module(features())
+    masks = [gate(x) for gate, x in zip(module.channel_gates, pyramid.features)]
+    scale = 2 if fusion == 'average' else 1
+    masks[1] = (masks[1] + masks[0]) / scale
+    masks[2] = (masks[2] + masks[1]) / scale
+    for x, mask, attended in zip(pyramid.features, masks, pyramid.attended):
+        torch.testing.assert_close(attended, x * mask)
+
+
+def test_without_attention():
+    pyramid = neck(spatial=None, channel=None)(features())
+    assert all(a is x for a, x in zip(pyramid.attended, pyramid.features))
+
+
+def test_plain_lateral():
+    module = neck(global_context=False)
+    assert module.lateral_convs[-1].conv.weight.shape == (32, 32, 1, 1)
+    # A batch of one is normalised over nothing without the pooled branch.
+    module.train()(features(n=1))
+
+
+@pytest.mark.parametrize(
+    'options', [dict(spatial='gates'), dict(channel='sum'), dict(pathway_fusion='mean')]
+)
+def test_bad_arguments(options):
+    with pytest.raises(ValueError):
+        neck(**options)
