@@ -33,7 +33,7 @@ def load_config(filename: str, cfg_options: Optional[dict] = None) -> Config:
         if 'data_root' not in cfg:
             raise ValueError(
                 f'{os.path.abspath(filename)} has no variable data_root. Set the '
-                "data_root of each data set, such as --cfg-options "
+                'data_root of each data set, such as --cfg-options '
                 'train_dataloader.dataset.data_root=/path'
             )
         _replace(cfg._cfg_dict, 'data_root', cfg.data_root, new_root)

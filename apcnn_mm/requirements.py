@@ -62,7 +62,7 @@ def _advice(name, minimum, problem):
     else:
         command = (
             f'    pip install "{FAMILIES[name]}"    (maintained forks, '
-            "together with the extra apcnn-mm[onedl])\n"
+            'together with the extra apcnn-mm[onedl])\n'
             f'    pip install "{name}>={minimum}"    (OpenMMLab, '
             'together with the extra apcnn-mm[openmmlab])\n'
             'Stay with the family that you have: both have the same import names, and '

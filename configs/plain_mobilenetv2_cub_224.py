@@ -1,6 +1,6 @@
 """The backbone of apcnn_mobilenetv2_cub_224.py alone, with the same schedule.
 
-    python tools/train.py configs/plain_mobilenetv2_cub_224.py
+python tools/train.py configs/plain_mobilenetv2_cub_224.py
 """
 
 _base_ = [

@@ -1,7 +1,7 @@
 """The backbone of apcnn_r18_minibirds.py alone, under the same budget.
 
-    python tools/make_minibirds.py data/minibirds
-    python tools/train.py configs/plain_r18_minibirds.py
+python tools/make_minibirds.py data/minibirds
+python tools/train.py configs/plain_r18_minibirds.py
 """
 
 _base_ = [

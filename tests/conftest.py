@@ -1,34 +1,18 @@
 import os
-import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from mmengine.config import Config
+import torch
+from helpers import REPO, build_model
 from mmengine.registry import init_default_scope
-from mmpretrain.registry import MODELS
 
 import apcnn_mm  # noqa: F401
 
-REPO = Path(__file__).parents[1]
-sys.path.insert(0, str(REPO / 'tests'))
 
-
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope='session')
 def default_scope():
     init_default_scope('mmpretrain')
-
-
-def build(config, **options):
-    """Build the model of a config without pre-trained weights."""
-    cfg = Config.fromfile(REPO / 'configs' / config)
-    cfg.model.backbone.init_cfg = None
-    cfg.merge_from_dict({f'model.{key}': value for key, value in options.items()})
-    return MODELS.build(cfg.model)
-
-
-@pytest.fixture
-def build_model():
-    return build
 
 
 @pytest.fixture
@@ -36,7 +20,7 @@ def tiny_model():
     """Builds AP-CNN on a very narrow ResNet-18, with 5 classes."""
 
     def build_tiny(**options):
-        return build(
+        return build_model(
             'apcnn_r18_minibirds.py',
             **{
                 'backbone.stem_channels': 8,
@@ -53,17 +37,10 @@ def tiny_model():
     return build_tiny
 
 
-def pytest_configure(config):
-    config.addinivalue_line('markers', 'gpu: needs a CUDA device')
-
-
-def pytest_collection_modifyitems(items):
-    import torch
-
-    if not torch.cuda.is_available():
-        for item in items:
-            if 'gpu' in item.keywords:
-                item.add_marker(pytest.mark.skip(reason='there is no CUDA device'))
+@pytest.fixture
+def golden():
+    """Loads a file of expected values."""
+    return lambda name: np.load(REPO / 'tests' / 'golden' / name)
 
 
 @pytest.fixture
@@ -78,9 +55,8 @@ def reference():
     return path
 
 
-@pytest.fixture
-def golden():
-    """Loads a file of expected values."""
-    import numpy as np
-
-    return lambda name: np.load(REPO / 'tests' / 'golden' / name)
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        for item in items:
+            if 'gpu' in item.keywords:
+                item.add_marker(pytest.mark.skip(reason='there is no CUDA device'))

@@ -44,7 +44,18 @@ SPECIES = {
     'Long_red_billed_Minibird': {'bill': (2.2, RED)},
 }
 # Names of CUB-200-2011's parts that the bird has, in its order.
-PARTS = ('back', 'beak', 'belly', 'breast', 'crown', 'eye', 'nape', 'tail', 'throat', 'wing')
+PARTS = (
+    'back',
+    'beak',
+    'belly',
+    'breast',
+    'crown',
+    'eye',
+    'nape',
+    'tail',
+    'throat',
+    'wing',
+)
 # Colours of back, wing, belly.
 PLUMAGES = (
     ((128, 104, 78), (96, 76, 56), (206, 192, 166)),
@@ -141,7 +152,9 @@ def bird_shapes(rng, marks):
         band = [(-0.66, -0.07), (-0.82, -0.07), (-0.84, 0.09), (-0.66, 0.085)]
         shapes.append((on_tail(band), marks['tail_band']))
     if 'throat' in marks:
-        throat = smooth([(0.13, 0.05), (0.05, 0.03), (-0.03, 0.1), (0.0, 0.21), (0.09, 0.19)])
+        throat = smooth(
+            [(0.13, 0.05), (0.05, 0.03), (-0.03, 0.1), (0.0, 0.21), (0.09, 0.19)]
+        )
         shapes.append((on_head(throat), marks['throat']))
     if 'cap' in marks:
         angle = np.linspace(math.pi * 1.02, math.pi * 1.93, 24)
@@ -159,9 +172,7 @@ def bird_shapes(rng, marks):
         ),
     ]  # fmt: skip
     bars, bar_colour = marks.get('wing_bars', (0, None))
-    shapes += [
-        (on_wing(across_wing(x, 0.06)), bar_colour) for x in (0.05, -0.12)[:bars]
-    ]
+    shapes += [(on_wing(across_wing(x, 0.06)), bar_colour) for x in (0.05, -0.12)[:bars]]
     # Flight feathers, so that a bar is not the only line on the wing.
     for y in (0.02, 0.06):
         feather = [(-0.5, 0.06), (-0.1, y + 0.02), (-0.1, y + 0.034), (-0.5, 0.068)]
@@ -228,7 +239,12 @@ def occluder_shapes(rng, size):
         colour = rng.uniform([40, 50, 20], [120, 130, 70])
         start, angle = rng.uniform(0, size, 2), rng.uniform(0, 180)
         thick = rng.uniform(0.003, 0.008) * size
-        twig = [(-2 * size, -thick), (2 * size, -thick), (2 * size, thick), (-2 * size, thick)]
+        twig = [
+            (-2 * size, -thick),
+            (2 * size, -thick),
+            (2 * size, thick),
+            (-2 * size, thick),
+        ]
         shapes.append((turned(twig, angle, (0, 0)) + start, colour))
         for along in rng.uniform(-0.5, 0.5, 3) * size:
             leaf = ellipse(0.03 * size, 0, 0.04 * size, 0.015 * size)
@@ -284,7 +300,9 @@ def make_minibirds(root, classes, train, test, size, seed):
         (root / 'images' / name).mkdir(parents=True, exist_ok=True)
         for i in range(train + test):
             number += 1
-            image, box, places = draw_bird(np.random.default_rng([seed, label, i]), marks, size)
+            image, box, places = draw_bird(
+                np.random.default_rng([seed, label, i]), marks, size
+            )
             path = f'{name}/{name[4:]}_{i + 1:04d}.jpg'
             image.save(root / 'images' / path, quality=92)
             lists['images'].append(path)
@@ -307,7 +325,9 @@ def parse_args():
     parser.add_argument('--classes', type=int, default=10, help='number of species')
     parser.add_argument('--train', type=int, default=60, help='train images per species')
     parser.add_argument('--test', type=int, default=30, help='test images per species')
-    parser.add_argument('--size', type=int, default=224, help='side of the images in pixels')
+    parser.add_argument(
+        '--size', type=int, default=224, help='side of the images in pixels'
+    )
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
     if not 2 <= args.classes <= len(SPECIES):

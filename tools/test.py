@@ -106,9 +106,7 @@ def merge_args(cfg, args):
     if args.tta:
         add_tta(cfg)
 
-    set_dataloader_defaults(
-        cfg, pin_memory=True, collate_fn=dict(type='default_collate')
-    )
+    set_dataloader_defaults(cfg, pin_memory=True, collate_fn=dict(type='default_collate'))
     if args.no_pin_memory:
         set_in_dataloaders(cfg, pin_memory=False)
     merge_options(cfg, args.cfg_options)

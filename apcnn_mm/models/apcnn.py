@@ -58,8 +58,7 @@ class APCNN(ImageClassifier):
         test_stage = (test_cfg or {}).get('stage', stages)
         if test_stage not in (RAW, REFINED, BOTH):
             raise ValueError(
-                "test_cfg.stage must be 'both', 'refined' or 'raw', "
-                f'not {test_stage!r}.'
+                f"test_cfg.stage must be 'both', 'refined' or 'raw', not {test_stage!r}."
             )
         if stages == RAW and test_stage != RAW:
             raise ValueError(

@@ -61,7 +61,7 @@ class BackboneStages:
             raise ValueError(
                 f'refine_at={refine_at!r} is no refinement position of '
                 f'{type(backbone).__name__} with out_indices={backbone.out_indices}. '
-                f"Choose from {['input', *possible]}."
+                f'Choose from {["input", *possible]}.'
             )
 
     def until(self, images: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from helpers import build_model
 from mmpretrain.structures import DataSample
 
 EVIDENCE = ('rois', 'roi_levels', 'roi_scores', 'merged_box')
@@ -18,7 +19,7 @@ def total_loss(model, inputs, labels):
     'num_classes, hidden_channels, parameters',
     [(200, 512, 27_959_955), (100, 256, 27_256_067), (196, 256, 27_354_755)],
 )
-def test_number_of_parameters(build_model, num_classes, hidden_channels, parameters):
+def test_number_of_parameters(num_classes, hidden_channels, parameters):
     model = build_model(
         'apcnn_r50_cub.py',
         **{'head.num_classes': num_classes, 'head.hidden_channels': hidden_channels},
@@ -27,7 +28,7 @@ def test_number_of_parameters(build_model, num_classes, hidden_channels, paramet
 
 
 @pytest.mark.parametrize('stages, gmacs', [('raw', 19.51), ('both', 31.76)])
-def test_multiply_adds(build_model, stages, gmacs):
+def test_multiply_adds(stages, gmacs):
     """Convolutions and linear layers at 448 x 448, counted as they run."""
     model = build_model('apcnn_r50_cub.py', stages=stages).eval()
     count = 0
@@ -174,9 +175,7 @@ def test_extract_feat(tiny_model):
         assert raw.spatial[0].shape == (2, 1, 12, 12)
         # Two stages, four classifiers, 16 hidden channels.
         assert model.extract_feat(inputs, 'pre_logits').shape == (2, 2 * 4 * 16)
-        torch.testing.assert_close(
-            model.head((raw, refined)), model(inputs, mode='tensor')
-        )
+        torch.testing.assert_close(model.head((raw, refined)), model(inputs, mode='tensor'))
     with pytest.raises(ValueError, match='stage'):
         model.extract_feat(inputs, 'other')
 

@@ -9,7 +9,9 @@ from apcnn_mm.models import APCNNHead, AttentionPyramid
 def pyramid(n=4, channels=8, levels=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
     maps = [
-        tuple(torch.randn(n, channels, s, s, generator=generator) for s in (8, 4, 2)[:levels])
+        tuple(
+            torch.randn(n, channels, s, s, generator=generator) for s in (8, 4, 2)[:levels]
+        )
         for _ in range(2)
     ]
     return AttentionPyramid(features=maps[0], spatial=None, attended=maps[1])
@@ -17,7 +19,9 @@ def pyramid(n=4, channels=8, levels=3, seed=0):
 
 def head(**options):
     torch.manual_seed(0)
-    return APCNNHead(**{'num_classes': 5, 'in_channels': 8, 'hidden_channels': 6, **options})
+    return APCNNHead(
+        **{'num_classes': 5, 'in_channels': 8, 'hidden_channels': 6, **options}
+    )
 
 
 def test_classify_and_fuse():

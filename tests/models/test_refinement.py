@@ -37,7 +37,9 @@ def make_rois(boxes, levels, image_size, merged_box=None):
 def test_zoom_in_equals_interpolated_crops(h, w, corners, seed):
     x = torch.randn(len(corners), 3, h, w, generator=torch.Generator().manual_seed(seed))
     boxes = torch.tensor(corners) * torch.tensor([w, h, w, h]) * 8 - 1
-    boxes = torch.cat([boxes[:, :2].minimum(boxes[:, 2:]), boxes[:, :2].maximum(boxes[:, 2:])], 1)
+    boxes = torch.cat(
+        [boxes[:, :2].minimum(boxes[:, 2:]), boxes[:, :2].maximum(boxes[:, 2:])], 1
+    )
     rois = make_rois(boxes[:, None].clamp(min=0), [0], (h * 8, w * 8))
     zoomed = roi_guided_zoom_in(x, rois)
     for image, box, result in zip(x, (rois.merged_box / 8).int().tolist(), zoomed):

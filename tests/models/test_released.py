@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from helpers import build_model
 
 from tools.model_converters.official_to_apcnn import convert
 
@@ -32,7 +33,7 @@ def close(actual, expected, atol):
     torch.testing.assert_close(actual, torch.from_numpy(expected), rtol=0, atol=atol)
 
 
-def test_released_values(released, build_model):
+def test_released_values(released):
     images, state_dict, values = released
     model = build_model('apcnn_r50_cub.py').eval()
     model.load_state_dict(state_dict)
@@ -88,7 +89,7 @@ def named_weights(state_dict):
     return filled
 
 
-def compute(build_model):
+def compute():
     """What the two-stage ResNet-50 makes of one image with those weights."""
     model = build_model('apcnn_r50_cub.py').eval()
     model.load_state_dict(named_weights(model.state_dict()))
@@ -107,10 +108,10 @@ def compute(build_model):
         )
 
 
-def test_own_golden_values(build_model, golden):
+def test_own_golden_values(golden):
     """The same network as when it was compared with the released code."""
     expected = golden('apcnn_r50.npz')
-    actual = compute(build_model)
+    actual = compute()
     assert set(actual) == set(expected.files)
     for name, value in actual.items():
         tolerance = 0 if name in ('rois', 'merged_box') else 1e-3

@@ -22,7 +22,9 @@ def one_level(attention, stride, size, topk, border, image_size):
     """ROIs of one level of one image, step by step as section 3.2 tells it."""
     h, w = attention.shape
     mask = torch.zeros(h, w)
-    mask[int(border * h) : int((1 - border) * h), int(border * w) : int((1 - border) * w)] = 1
+    mask[
+        int(border * h) : int((1 - border) * h), int(border * w) : int((1 - border) * w)
+    ] = 1
     scores = (attention * mask).flatten()
     y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing='ij')
     centres = torch.stack([x, y], dim=-1).view(-1, 2).float() * stride
@@ -65,7 +67,9 @@ def test_batched_nms_equals_one_by_one(n, height, width, border, sharpness, seed
             place = rois.levels == level
             valid = rois.valid[i, place]
             assert valid.sum() == len(expected)
-            torch.testing.assert_close(rois.boxes[i, place][valid], expected, rtol=0, atol=0)
+            torch.testing.assert_close(
+                rois.boxes[i, place][valid], expected, rtol=0, atol=0
+            )
             torch.testing.assert_close(rois.scores[i, place][valid], scores, rtol=0, atol=0)
             boxes.append(expected)
         boxes = torch.cat(boxes)

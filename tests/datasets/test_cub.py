@@ -1,0 +1,68 @@
+import pytest
+from mmpretrain.registry import DATASETS
+
+from tools.make_minibirds import make_minibirds
+
+
+@pytest.fixture
+def root(tmp_path):
+    make_minibirds(tmp_path, classes=3, train=4, test=2, size=64, seed=0)
+    return tmp_path
+
+
+def build(root, **options):
+    return DATASETS.build(dict(type='CUBWithBoxes', data_root=str(root), **options))
+
+
+def test_subset_with_its_own_classes_and_boxes(root):
+    train, test = build(root), build(root, split='test')
+    assert train.metainfo['classes'] == test.metainfo['classes']
+    assert train.metainfo['classes'] == (
+        '001.Plain_Minibird',
+        '002.Black_capped_Minibird',
+        '003.White_barred_Minibird',
+    )
+    assert len(train) == 12 and len(test) == 6
+    assert [test.get_data_info(i)['gt_label'] for i in range(6)] == [0, 0, 1, 1, 2, 2]
+    lines = (root / 'bounding_boxes.txt').read_text().splitlines()
+    names = (root / 'images.txt').read_text().splitlines()
+    for split in (train, test):
+        for i in range(len(split)):
+            info = split.get_data_info(i)
+            (index,) = [k for k, name in enumerate(names) if info['img_path'].endswith(
+                name.split()[1])]  # fmt: skip
+            x, y, width, height = map(float, lines[index].split()[1:])
+            assert info['object_box'] == [x, y, x + width, y + height]
+
+
+@pytest.mark.parametrize(
+    'name', ['images.txt', 'classes.txt', 'bounding_boxes.txt', 'train_test_split.txt']
+)
+def test_missing_file(root, name):
+    (root / name).unlink()
+    with pytest.raises(FileNotFoundError) as error:
+        build(root)
+    message = str(error.value)
+    assert str(root) in message and 'data_root=' in message
+    (line,) = [line for line in message.splitlines() if 'MISSING' in line]
+    assert line.split()[0] == name
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match='does not exist'):
+        build(tmp_path / 'nowhere')
+
+
+def test_wrong_split(root):
+    with pytest.raises(ValueError, match='val'):
+        build(root, split='val')
+
+
+def test_real_birds(reference):
+    root = reference / 'data' / 'cub20'
+    train, test = build(root), build(root, split='test')
+    assert (len(train), len(test)) == (600, 518)
+    assert len(train.metainfo['classes']) == 20
+    assert train.metainfo['classes'][0] == '001.Black_footed_Albatross'
+    # Image 1 is the first test image.
+    assert test.get_data_info(0)['object_box'] == [60, 27, 385, 331]
