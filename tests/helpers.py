@@ -1,5 +1,6 @@
 """What several tests share."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,21 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 REPO = Path(__file__).parents[1]
+MINIBIRDS_CONFIG = 'configs/apcnn_r18_minibirds.py'
+# A few steps of a very narrow model.
+TINY = [
+    'model.backbone.stem_channels=8',
+    'model.backbone.base_channels=8',
+    'model.neck.in_channels=[16,32,64]',
+    'model.neck.out_channels=32',
+    'model.head.in_channels=32',
+    'model.head.hidden_channels=16',
+    'model.head.num_classes=6',
+    'train_dataloader.batch_size=4',
+    'default_hooks.logger.interval=1',
+    'log_processor.window_size=1',
+    'randomness.seed=0',
+]
 
 
 def build_model(config, **options):
@@ -24,3 +40,14 @@ def run_python(*arguments, **options):
         [sys.executable, *map(str, arguments)],
         **{'cwd': REPO, 'capture_output': True, 'text': True, **options},
     )
+
+
+def losses(work_dir):
+    """The loss of each logged step, by epoch."""
+    (path,) = Path(work_dir).glob('*/vis_data/scalars.json')
+    logged = [json.loads(line) for line in path.read_text().splitlines()]
+    by_epoch = {}
+    for entry in logged:
+        if 'loss' in entry:
+            by_epoch.setdefault(entry['epoch'], []).append(entry['loss'])
+    return by_epoch

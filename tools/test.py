@@ -103,13 +103,12 @@ def merge_args(cfg, args):
             out_dir=args.show_dir,
             interval=args.interval,
         )
-    if args.tta:
-        add_tta(cfg)
-
     set_dataloader_defaults(cfg, pin_memory=True, collate_fn=dict(type='default_collate'))
     if args.no_pin_memory:
         set_in_dataloaders(cfg, pin_memory=False)
     merge_options(cfg, args.cfg_options)
+    if args.tta:
+        add_tta(cfg)  # the options are those of the model that it wraps
     return cfg
 
 

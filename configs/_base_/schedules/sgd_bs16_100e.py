@@ -7,7 +7,8 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.001, momentum=0.9, weight_decay=5e-4),
 )
-param_scheduler = dict(type='CosineAnnealingLR', T_max=100, eta_min=0, by_epoch=True)
+# From the first epoch to the last one of train_cfg.max_epochs.
+param_scheduler = dict(type='CosineAnnealingLR', eta_min=0, by_epoch=True)
 train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()

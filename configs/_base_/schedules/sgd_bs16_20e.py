@@ -3,5 +3,4 @@
 _base_ = 'sgd_bs16_100e.py'
 
 optim_wrapper = dict(optimizer=dict(lr=0.01))
-param_scheduler = dict(T_max=20)
 train_cfg = dict(max_epochs=20)

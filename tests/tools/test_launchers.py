@@ -1,0 +1,131 @@
+import json
+import os
+import subprocess
+
+import pytest
+import torch
+from helpers import MINIBIRDS_CONFIG as CONFIG
+from helpers import REPO, TINY
+
+
+def run(script, *arguments, **environment):
+    return subprocess.run(
+        ['bash', REPO / 'tools' / script, *map(str, arguments)],
+        env={**os.environ, 'OMP_NUM_THREADS': '1', **environment},
+        capture_output=True,
+        text=True,
+        cwd=REPO,
+    )
+
+
+@pytest.fixture(scope='module')
+def one_step(minibirds, tmp_path_factory):
+    """A config for one step on 16 images, with the gradient in the weights.
+
+    Batch normalisation, which sees the images of one process alone, gives way to group
+    normalisation.
+    """
+    folder = tmp_path_factory.mktemp('one_step')
+    (folder / 'one_step.py').write_text(f"""
+_base_ = '{REPO}/{CONFIG}'
+norm_cfg = dict(type='GN', num_groups=4)
+model = dict(
+    backbone=dict(norm_cfg=norm_cfg),
+    neck=dict(norm_cfg=norm_cfg),
+    head=dict(norm_cfg=norm_cfg, dropblock_probs=(0.0, 0.0, 0.0)),
+)
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=1.0))
+param_scheduler = None
+train_dataloader = dict(
+    sampler=dict(shuffle=False),
+    dataset=dict(pipeline=_base_.test_pipeline, indices=16),
+)
+train_cfg = dict(max_epochs=1)
+""")
+    return folder / 'one_step.py'
+
+
+def weights(folder):
+    return torch.load(folder / 'epoch_1.pth', weights_only=False)['state_dict']
+
+
+def test_dist_train_has_the_gradients_of_one_process(one_step, minibirds, tmp_path):
+    results = []
+    for processes, batch_size, port in ((1, 16, '29611'), (2, 8, '29612')):
+        work_dir = tmp_path / f'{processes} processes'  # quoted right?
+        done = run(
+            'dist_train.sh',
+            *(one_step, processes, '--work-dir', work_dir, '--no-validate'),
+            *('--cfg-options', *TINY, f'data_root={minibirds}'),
+            f'train_dataloader.batch_size={batch_size}',
+            PORT=port,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert f'GPU number: {processes}' in done.stdout + done.stderr
+        results.append(weights(work_dir))
+    single, distributed = results
+    assert single.keys() == distributed.keys()
+    for name, value in single.items():
+        torch.testing.assert_close(value, distributed[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_dist_train_and_test(trained, tmp_path):
+    """The model as it is, with batch normalisation."""
+    options = ('--cfg-options', *trained.options)
+    done = run(
+        'dist_train.sh',
+        *(CONFIG, 2, '--work-dir', tmp_path, *options, 'train_cfg.max_epochs=1'),
+        PORT='29613',
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    metrics = {}
+    for processes, port in ((1, '29614'), (2, '29615')):
+        out = tmp_path / f'{processes}.json'
+        done = run(
+            'dist_test.sh',
+            *(CONFIG, tmp_path / 'epoch_1.pth', processes, '--work-dir', tmp_path / 'test'),
+            *('--out', out, '--out-item', 'metrics', *options),
+            PORT=port,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        metrics[processes] = json.loads(out.read_text())
+    assert metrics[1] == metrics[2]
+
+
+@pytest.mark.parametrize(
+    'script, arguments, expected',
+    [
+        (
+            'slurm_train.sh',
+            ('part', 'job', 'config.py', 'work dir', '--amp', '--cfg-options', 'a=b c'),
+            ['train.py', 'config.py', '--work-dir=work dir', '--launcher=slurm', '--amp',
+             '--cfg-options', 'a=b c'],
+        ),
+        (
+            'slurm_test.sh',
+            ('part', 'job', 'config.py', 'a b.pth', '--tta'),
+            ['test.py', 'config.py', 'a b.pth', '--launcher=slurm', '--tta'],
+        ),
+    ],
+)  # fmt: skip
+def test_slurm(tmp_path, script, arguments, expected):
+    """A stand-in for srun tells what it was called with."""
+    (tmp_path / 'srun').write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    (tmp_path / 'srun').chmod(0o755)
+    path = f'{tmp_path}:{os.environ["PATH"]}'
+    done = run(script, *arguments, PATH=path, GPUS='4', GPUS_PER_NODE='2', SRUN_ARGS='-x a')
+    assert done.returncode == 0, done.stderr
+    called = done.stdout.splitlines()
+    python = called.index('python')
+    assert called[python + 2].endswith(expected[0])
+    assert called[python + 3 :] == expected[1:]
+    for option in ('--ntasks=4', '--gres=gpu:2', '--job-name=job', '-x', 'a', 'part'):
+        assert option in called[:python]
+
+
+@pytest.mark.parametrize(
+    'script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh']
+)
+def test_usage(script):
+    done = run(script)
+    assert done.returncode == 2 and 'usage' in done.stderr

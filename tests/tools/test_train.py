@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+import torch
+from helpers import MINIBIRDS_CONFIG as CONFIG
+from helpers import REPO, TINY, losses, run_python
+from PIL import Image
+
+
+def train(*arguments, **options):
+    return run_python('tools/train.py', *arguments, **options)
+
+
+def test_checkpoints(trained):
+    """The last three and the best one."""
+    names = {path.name for path in trained.work_dir.glob('*.pth')}
+    best = {name for name in names if name.startswith('best_accuracy_top1_epoch_')}
+    assert len(best) == 1
+    assert names - best == {'epoch_3.pth', 'epoch_4.pth', 'epoch_5.pth'}
+
+
+def test_loss_is_finite(trained):
+    logged = losses(trained.work_dir)
+    assert [len(epoch) for epoch in logged.values()] == [
+        4
+    ] * 5  # 18 images, the last 2 dropped
+    assert np.isfinite(sum(logged.values(), [])).all()
+
+
+def test_resumed_run_equals_the_unbroken_one(trained, tmp_path):
+    done = train(
+        CONFIG,
+        *('--work-dir', tmp_path, '--resume', trained.work_dir / 'epoch_3.pth'),
+        *(
+            '--cfg-options',
+            *trained.options,
+            'train_cfg.max_epochs=5',
+            'train_cfg.val_interval=1',
+        ),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    resumed, unbroken = losses(tmp_path), losses(trained.work_dir)
+    assert set(resumed) == {4, 5}
+    for epoch in resumed:
+        assert resumed[epoch] == unbroken[epoch]
+    weights = [
+        torch.load(folder / 'epoch_5.pth', weights_only=False)['state_dict']
+        for folder in (tmp_path, trained.work_dir)
+    ]
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+
+
+def test_own_folder(tmp_path):
+    """Two things to give: the root, and the number of classes."""
+    random = np.random.default_rng(0)
+    for split in ('train', 'val'):
+        for name in ('jay', 'owl', 'wren'):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(6):
+                image = random.integers(0, 255, (40, 60, 3), dtype=np.uint8)
+                Image.fromarray(image).save(tmp_path / split / name / f'{i}.jpg')
+    # Only to make it small and to do without the network:
+    small = [
+        'model.backbone.depth=18',
+        'model.neck.in_channels=[128,256,512]',
+        'model.backbone.init_cfg=None',
+        'train_cfg.max_epochs=1',
+        'train_dataloader.batch_size=4',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.dataset.pipeline.1.scale=(80,80)',
+        'train_dataloader.dataset.pipeline.2.crop_size=64',
+        'val_dataloader.num_workers=0',
+    ]
+    leaf = ['configs/apcnn_r50_folder.py', '--work-dir', tmp_path / 'run', '--cfg-options']
+    done = train(*leaf, f'data_root={tmp_path}', 'model.head.num_classes=3', *small)
+    assert done.returncode == 0, done.stderr[-3000:]
+    checkpoint = torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=False)
+    assert checkpoint['meta']['dataset_meta']['classes'] == ('jay', 'owl', 'wren')
+    assert 'accuracy/top1' in done.stdout + done.stderr
+
+    for wrong in (2, 4):
+        done = train(
+            *leaf, f'data_root={tmp_path}', f'model.head.num_classes={wrong}', *small
+        )
+        assert done.returncode != 0
+        assert f'The model has {wrong} classes' in done.stderr
+        assert 'model.head.num_classes=3' in done.stderr
+        assert 'Epoch(train)' not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['configs/nothing.py'], 'configs/nothing.py'),
+        ([CONFIG, '--resume', '--work-dir', '{tmp}/none'], '{tmp}/none'),
+        ([CONFIG, '--cfg-options', 'data_root={tmp}/none'], '{tmp}/none'),
+        (['{tmp}/no_scale.py', '--auto-scale-lr'], 'dict(base_batch_size=16)'),
+        (['{tmp}/apex.py', '--amp'], 'ApexOptimWrapper'),
+        (['{tmp}/no_root.py', '--cfg-options', 'data_root=here'], 'no variable data_root'),
+    ],
+)
+def test_mistakes(tmp_path, arguments, message):
+    base = f"_base_ = '{REPO}/{CONFIG}'\n"
+    (tmp_path / 'no_scale.py').write_text(base + 'auto_scale_lr = dict(_delete_=True)\n')
+    (tmp_path / 'apex.py').write_text(
+        base + "optim_wrapper = dict(type='ApexOptimWrapper')\n"
+    )
+    (tmp_path / 'no_root.py').write_text('model = dict()\n')
+    config, *options = (argument.format(tmp=tmp_path) for argument in arguments)
+    done = train(config, '--work-dir', tmp_path / 'run', *options)
+    assert done.returncode != 0
+    assert message.format(tmp=tmp_path) in done.stderr[done.stderr.rindex('Error: ') :]
+
+
+def test_options_of_the_command_line(minibirds, tmp_path):
+    """One step with most of the flags, without workers and without validation."""
+    done = train(
+        CONFIG,
+        *('--work-dir', tmp_path, '--no-validate', '--auto-scale-lr'),
+        *('--no-pin-memory', '--no-persistent-workers', '--cfg-options', *TINY),
+        *(f'data_root={minibirds}', 'train_cfg.max_epochs=1'),
+        *('train_dataloader.num_workers=0', 'train_dataloader.batch_size=8'),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = done.stdout + done.stderr
+    assert 'LR is set based on batch size of 16' in text
+    assert 'Epoch(val)' not in text
+
+
+@pytest.mark.gpu
+def test_amp(minibirds, tmp_path):
+    done = train(
+        CONFIG,
+        *('--work-dir', tmp_path, '--amp', '--cfg-options', *TINY),
+        *(f'data_root={minibirds}', 'train_cfg.max_epochs=1'),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert np.isfinite(losses(tmp_path)[1]).all()
