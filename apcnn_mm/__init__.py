@@ -7,7 +7,7 @@ from .requirements import check_requirements
 
 check_requirements()
 
-from . import datasets, engine, models, visualization  # noqa: E402
+from . import datasets, engine, evaluation, models, visualization  # noqa: E402
 
 __version__ = '0.1.0'
-__all__ = ['datasets', 'engine', 'models', 'visualization']
+__all__ = ['datasets', 'engine', 'evaluation', 'models', 'visualization']

@@ -28,5 +28,5 @@ val_dataloader = dict(dataset=dict(type='ClassFolders', data_root=data_root, spl
 test_dataloader = val_dataloader
 
 # There may be fewer than five classes.
-val_evaluator = dict(topk=1)
+val_evaluator = dict(type='Accuracy', topk=(1,))
 test_evaluator = val_evaluator

@@ -22,6 +22,7 @@ TINY = [
     'train_dataloader.batch_size=4',
     'default_hooks.logger.interval=1',
     'log_processor.window_size=1',
+    'custom_hooks.2.interval=5',
     'randomness.seed=0',
 ]
 

@@ -94,7 +94,7 @@ def merge_args(cfg, args):
         cfg.test_cfg.fp16 = True
     if args.show or args.show_dir is not None:
         hook = cfg.default_hooks.setdefault(
-            'visualization', ConfigDict(type='VisualizationHook')
+            'visualization', ConfigDict(type='RGBVisualizationHook')
         )
         hook.update(
             enable=True,

@@ -137,9 +137,9 @@ class APCNN(ImageClassifier):
             data_samples (List[DataSample], optional): Where to put the predictions.
 
         Returns:
-            List[DataSample]: ``pred_score`` and ``pred_label``, and where the model
-            looked, in pixels of the input: ``rois`` (K, 4), ``roi_levels`` (K, ), 0 is
-            the lowest level, ``roi_scores`` (K, ), and ``merged_box`` (4, ).
+            List[DataSample]: What the head predicts, and where the model looked, in
+            pixels of the input: ``rois`` (K, 4), ``roi_levels`` (K, ), 0 is the lowest
+            level, ``roi_scores`` (K, ), and ``merged_box`` (4, ).
         """
         pyramids, rois = self._run_stages(inputs)
         predictions = self.head.predict(pyramids, data_samples)

@@ -183,7 +183,32 @@ class APCNNHead(ClsHead):
         Args:
             feats (Tuple[AttentionPyramid]): The pyramid of each stage that counts.
         """
-        return torch.cat([self.classify(pyramid) for pyramid in feats]).mean(dim=0)
+        return self._stage_logits(feats).mean(dim=0)
+
+    def predict(
+        self,
+        feats: Tuple[AttentionPyramid, ...],
+        data_samples: Optional[List[Optional[DataSample]]] = None,
+    ) -> List[DataSample]:
+        """Predict the classes of a batch.
+
+        Args:
+            feats (Tuple[AttentionPyramid]): The pyramid of each stage that counts.
+            data_samples (List[DataSample], optional): Where to put the predictions.
+
+        Returns:
+            List[DataSample]: ``pred_score`` and ``pred_label``, and in ``stage_scores``,
+            (len(feats), num_classes), what each stage alone would say.
+        """
+        logits = self._stage_logits(feats)
+        predictions = self._get_predictions(logits.mean(dim=0), data_samples)
+        for sample, scores in zip(predictions, logits.softmax(dim=-1).unbind(dim=1)):
+            sample.stage_scores = scores
+        return predictions
+
+    def _stage_logits(self, feats):
+        """(S, N, num_classes) for S stages."""
+        return torch.stack([self.classify(pyramid).mean(dim=0) for pyramid in feats])
 
     def loss(
         self, feats: Tuple[AttentionPyramid, ...], data_samples: List[DataSample], **kwargs

@@ -93,7 +93,9 @@ class AttentionFPN(FPN):
             convolution. Defaults to True.
         norm_cfg (dict): Normalisation of the highest lateral. Defaults to
             ``dict(type='BN', momentum=0.01)``, the released code's.
-        init_cfg (dict): Initialisation. Defaults to mmdet FPN's.
+        init_cfg (dict): Initialisation. Defaults to mmdet FPN's, for the spatial gates
+            as well: PyTorch's own takes their one output channel for the fan-in, and
+            most of the attention starts at 0 or 1.
     """
 
     def __init__(
@@ -106,7 +108,9 @@ class AttentionFPN(FPN):
         pathway_fusion: str = 'average',
         global_context: bool = True,
         norm_cfg: dict = dict(type='BN', momentum=0.01),
-        init_cfg: dict = dict(type='Xavier', layer='Conv2d', distribution='uniform'),
+        init_cfg: dict = dict(
+            type='Xavier', layer=['Conv2d', 'ConvTranspose2d'], distribution='uniform'
+        ),
     ):
         for name, kind in (('spatial', spatial), ('channel', channel)):
             if kind not in (None, 'gate', 'pathway'):

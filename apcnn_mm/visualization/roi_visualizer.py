@@ -1,12 +1,22 @@
-"""Draw what AP-CNN looked at into mmpretrain's pictures of predictions."""
+"""Draw what AP-CNN looked at."""
+
+from typing import Optional, Sequence
 
 import numpy as np
+import torch.nn.functional as F
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from mmpretrain.registry import VISUALIZERS
 from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
+from torch import Tensor
+
+from ..geometry import to_input, to_original
 
 # Figure 5: red, blue and green from the high to the low pyramid level.
 LEVEL_COLORS = ('red', 'blue', 'lime')
+MERGED_COLOR, OBJECT_COLOR = 'white', 'yellow'
 
 
 @VISUALIZERS.register_module()
@@ -14,15 +24,14 @@ class ROIVisualizer(UniversalVisualizer):
     """mmpretrain's visualizer with the ROI pyramid of AP-CNN's predictions.
 
     It works wherever a config names mmpretrain's: in its hook, ``tools/test.py
-    --show-dir`` and notebooks.
+    --show-dir``, inferencers and notebooks.
     """
 
     def visualize_cls(self, image: np.ndarray, data_sample: DataSample, **kwargs):
         """Draw the prediction and, where the sample has them, its ROIs.
 
         Args:
-            image (np.ndarray): (H, W, 3), the input of the network, whose pixels the
-                ROIs are given in.
+            image (np.ndarray): (H, W, 3), the input of the network or the original image.
             data_sample (DataSample): The prediction.
             **kwargs: Arguments of :meth:`UniversalVisualizer.visualize_cls`.
 
@@ -34,21 +43,97 @@ class ROIVisualizer(UniversalVisualizer):
         return super().visualize_cls(image, data_sample, **kwargs)
 
     def draw_rois(self, image: np.ndarray, data_sample: DataSample) -> np.ndarray:
-        """Draw the ROIs in the colour of their level, and the merged box in white.
+        """Draw the ROIs in the colours of their levels, and the boxes around them.
 
         Args:
-            image (np.ndarray): (H, W, 3), the input of the network.
-            data_sample (DataSample): A prediction with ROIs.
+            image (np.ndarray): (H, W, 3), the input of the network or the original image.
+            data_sample (DataSample): A prediction with ROIs. The merged box is drawn
+                white, the object's own box, where the sample has one, yellow.
 
         Returns:
             np.ndarray: (H, W, 3).
         """
+        size, input_size = image.shape[:2], data_sample.get('img_shape')
+        on_input = input_size is None or tuple(input_size[:2]) == size
+        rois, merged = data_sample.rois.cpu(), data_sample.merged_box.cpu()
+        if not on_input:
+            rois, merged = (to_original(boxes, data_sample) for boxes in (rois, merged))
         self.set_image(image)
-        top = int(data_sample.roi_levels.max()) if len(data_sample.rois) else 0
-        for box, level in zip(data_sample.rois, data_sample.roi_levels):
+        top = int(data_sample.roi_levels.max()) if len(rois) else 0
+        for box, level in zip(rois, data_sample.roi_levels):
             colour = LEVEL_COLORS[(top - int(level)) % len(LEVEL_COLORS)]
             self.draw_bboxes(box, edge_colors=colour, line_widths=1.5)
-        self.draw_bboxes(
-            data_sample.merged_box, edge_colors='white', line_styles='--', line_widths=1.5
-        )
+        dashed = dict(line_styles='--', line_widths=1.5)
+        self.draw_bboxes(merged, edge_colors=MERGED_COLOR, **dashed)
+        if 'object_box' in data_sample:
+            box = merged.new_tensor(data_sample.object_box)
+            if on_input:
+                box = to_input(box, data_sample)
+            # A box may reach past the edge of the image, which matplotlib would warn of.
+            h, w = size
+            box = box.clamp(min=0).minimum(box.new_tensor([w, h, w, h]))
+            self.draw_bboxes(box, edge_colors=OBJECT_COLOR, **dashed)
         return self.get_image()
+
+    def draw_figure(
+        self,
+        images: Sequence[np.ndarray],
+        data_samples: Sequence[DataSample],
+        attentions: Sequence[Sequence[Tensor]],
+        title: str = '',
+    ) -> np.ndarray:
+        """Draw several images with their ROIs and spatial attention (Figure 5).
+
+        Args:
+            images (Sequence[np.ndarray]): The inputs of the network, (H, W, 3) each.
+            data_samples (Sequence[DataSample]): Their predictions with ROIs.
+            attentions (Sequence[Sequence[Tensor]]): The spatial attention of each level
+                of each image, (h, w), from the low to the high level.
+            title (str): Title of the figure. Defaults to ''.
+
+        Returns:
+            np.ndarray: (H, W, 3), one row for each image: the ROIs, and the spatial
+            attention from the high to the low level.
+        """
+        columns = 1 + len(attentions[0])
+        figure = Figure(figsize=(2.4 * columns, 2.6 * len(images) + 0.9), dpi=110)
+        axes = figure.subplots(len(images), columns, squeeze=False)
+        for row, image, sample, attention in zip(axes, images, data_samples, attentions):
+            row[0].imshow(self.draw_rois(image, sample))
+            row[0].set_title(self._caption(sample), fontsize=8)
+            levels = range(len(attention) - 1, -1, -1)
+            for axis, level in zip(row[1:], levels):
+                mask = F.interpolate(
+                    attention[level].float().cpu()[None, None],
+                    image.shape[:2],
+                    mode='bilinear',
+                )
+                axis.imshow(self.draw_featmap(mask[0], image, alpha=0.4))
+                axis.set_title(f'attention of level {level}', fontsize=8)
+        for axis in axes.flat:
+            axis.axis('off')
+        names = [f'ROIs of level {level}' for level in levels]
+        colours = [LEVEL_COLORS[i % len(LEVEL_COLORS)] for i in range(len(names))]
+        lines = [Line2D([], [], color=colour) for colour in colours]
+        names += ['merged box', "object's box"]
+        lines += [
+            Line2D([], [], color=colour, linestyle='--')
+            for colour in (MERGED_COLOR, OBJECT_COLOR)
+        ]
+        figure.legend(
+            lines, names, loc='lower center', ncols=len(names), fontsize=8, facecolor='grey'
+        )
+        figure.suptitle(title)
+        canvas = FigureCanvasAgg(figure)
+        figure.tight_layout(rect=(0, 0.45 / figure.get_figheight(), 1, 1))
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+    def _caption(self, sample: DataSample) -> Optional[str]:
+        classes = (self.dataset_meta or {}).get('classes')
+        label = int(sample.pred_score.argmax())
+        name = classes[label] if classes else label
+        caption = f'{name} ({float(sample.pred_score[label]):.2f})'
+        if 'gt_label' in sample and label not in sample.gt_label.tolist():
+            caption += ' - wrong'
+        return caption

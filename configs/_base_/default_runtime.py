@@ -16,9 +16,13 @@ default_hooks = dict(
         rule='greater',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='VisualizationHook', enable=False),
+    visualization=dict(type='RGBVisualizationHook', enable=False),
 )
-custom_hooks = [dict(type='ClassCheckHook'), dict(type='EpochSeedHook')]
+custom_hooks = [
+    dict(type='ClassCheckHook'),
+    dict(type='EpochSeedHook'),
+    dict(type='ROIVisualizationHook', interval=10),
+]
 
 env_cfg = dict(
     cudnn_benchmark=False,

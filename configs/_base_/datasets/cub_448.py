@@ -21,7 +21,18 @@ test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(600, 600), backend='pillow'),
     dict(type='CenterCrop', crop_size=448),
-    dict(type='PackInputs'),
+    dict(
+        type='PackInputs',
+        meta_keys=(
+            'img_path',
+            'ori_shape',
+            'img_shape',
+            'scale_factor',
+            'flip',
+            'flip_direction',
+            'object_box',
+        ),
+    ),
 ]
 
 train_dataloader = dict(
@@ -46,5 +57,8 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='Accuracy', topk=(1, 5))
+val_evaluator = [
+    dict(type='Accuracy', topk=(1, 5)),
+    dict(type='ObjectLocalization'),
+]
 test_evaluator = val_evaluator

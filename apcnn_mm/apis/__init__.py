@@ -1,0 +1,3 @@
+from .inferencer import APCNNInferencer
+
+__all__ = ['APCNNInferencer']

@@ -1,0 +1,44 @@
+"""Show during training what the model looks at."""
+
+import numpy as np
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmpretrain.registry import HOOKS
+
+from ..visualization import predict_with_attention
+
+
+@HOOKS.register_module()
+class ROIVisualizationHook(Hook):
+    """Hand a figure of ROIs and spatial attention to the visualizer.
+
+    A model that finds no ROIs has none.
+
+    Args:
+        interval (int): Every so many epochs. Defaults to 10.
+        num_images (int): Images of the validation data in the figure, spread over it.
+            Defaults to 4.
+    """
+
+    def __init__(self, interval: int = 10, num_images: int = 4):
+        self.interval = interval
+        self.num_images = num_images
+
+    @master_only
+    def after_train_epoch(self, runner):
+        """Draw the figure and restore the model's mode."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        finds_rois = getattr(model, 'roi_generator', None) and model.neck.spatial
+        if not finds_rois or runner.val_loop is None:
+            return
+        if not self.every_n_epochs(runner, self.interval):
+            return
+        dataset = runner.val_dataloader.dataset
+        indices = np.linspace(0, len(dataset) - 1, self.num_images).round().astype(int)
+        images, samples, attentions = predict_with_attention(
+            model, [dataset[int(i)] for i in indices]
+        )
+        model.train()
+        figure = runner.visualizer.draw_figure(images, samples, attentions)
+        runner.visualizer.add_image('rois', figure, step=runner.epoch + 1)

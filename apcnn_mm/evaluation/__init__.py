@@ -1,0 +1,3 @@
+from .object_localization import ObjectLocalization
+
+__all__ = ['ObjectLocalization']

@@ -1,0 +1,48 @@
+"""Boxes between the input of the network and the original image.
+
+Boxes are (x1, y1, x2, y2), (..., 4), in pixels. Samples are :class:`DataSample` or dicts
+with ``ori_shape`` and ``img_shape``, (height, width), and, where the test pipeline has
+resized or flipped the image, ``scale_factor``, ``flip`` and ``flip_direction``.
+
+This is enough for every test pipeline of one resizing, center crops and flips: all of
+them leave the centre of the image where it is, up to the rounding to whole pixels.
+"""
+
+import torch
+from torch import Tensor
+
+
+def to_original(boxes: Tensor, sample) -> Tensor:
+    """From pixels of the network's input to pixels of the original image."""
+    scale, offset = _scale_and_offset(sample, boxes)
+    return (_flip(boxes, sample) + offset) / scale
+
+
+def to_input(boxes: Tensor, sample) -> Tensor:
+    """From pixels of the original image to pixels of the network's input."""
+    scale, offset = _scale_and_offset(sample, boxes)
+    return _flip(boxes * scale - offset, sample)
+
+
+def _scale_and_offset(sample, boxes):
+    scale = sample.get('scale_factor') or (1.0, 1.0)
+    offset = []
+    for original, size, factor in zip(
+        reversed(sample.get('ori_shape')[:2]), reversed(sample.get('img_shape')[:2]), scale
+    ):
+        # As mmcv's CenterCrop rounds; an image that is smaller stays where it is.
+        offset.append(max(0, round((round(original * factor) - size) / 2)))
+    to_tensor = boxes.new_tensor
+    return to_tensor([*scale, *scale]), to_tensor([*offset, *offset])
+
+
+def _flip(boxes, sample):
+    if not sample.get('flip'):
+        return boxes
+    height, width = sample.get('img_shape')[:2]
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    if sample.get('flip_direction') in ('horizontal', 'diagonal'):
+        x1, x2 = width - x2, width - x1
+    if sample.get('flip_direction') in ('vertical', 'diagonal'):
+        y1, y2 = height - y2, height - y1
+    return torch.stack([x1, y1, x2, y2], dim=-1)

@@ -1,0 +1,35 @@
+"""Predictions together with the spatial attention that they come from."""
+
+from typing import List, Tuple
+
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+
+@torch.no_grad()
+def predict_with_attention(
+    model, data: List[dict]
+) -> Tuple[List[np.ndarray], List[DataSample], List[List[Tensor]]]:
+    """What a figure of AP-CNN needs.
+
+    Args:
+        model (APCNN): The model, which is left in evaluation mode.
+        data (List[dict]): Samples of a test data set, packed.
+
+    Returns:
+        tuple: The inputs, (H, W, 3) each, as RGB; their predictions; and the spatial
+        attention of the raw stage of each, (h, w) for each level from low to high.
+    """
+    pyramids = []
+    handle = model.neck.register_forward_hook(lambda *args: pyramids.append(args[2]))
+    try:
+        samples = model.eval().test_step(pseudo_collate(data))
+    finally:
+        handle.remove()
+    images = [item['inputs'].permute(1, 2, 0).numpy()[..., ::-1] for item in data]
+    spatial = pyramids[0].spatial  # the raw stage comes first
+    attentions = [[level[i, 0] for level in spatial] for i in range(len(data))]
+    return images, samples, attentions

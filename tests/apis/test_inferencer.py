@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from mmcv.image import imread
+
+from apcnn_mm.apis import APCNNInferencer
+
+
+@pytest.fixture(scope='module')
+def inferencer(trained):
+    config = str(trained.work_dir / 'apcnn_r18_minibirds.py')
+    return APCNNInferencer(config, pretrained=str(trained.checkpoint))
+
+
+def test_paths_arrays_and_mistakes(inferencer, trained):
+    path = str(sorted(trained.data_root.glob('images/*/*.jpg'))[0])
+    from_path, from_array, absent = inferencer(
+        [path, imread(path), '/absent.jpg'], batch_size=2, top_k=3
+    )
+    assert from_path['image'] == path and from_array['image'] is None
+    for key in ('top', 'raw', 'refined', 'rois', 'merged_box'):
+        assert from_path[key] == from_array[key]
+    assert len(from_path['top']) == 3
+    assert set(absent) == {'image', 'error'}
+
+
+def test_stages_and_their_mean(inferencer, trained):
+    path = str(sorted(trained.data_root.glob('images/*/*.jpg'))[0])
+    ((image, sample),) = inferencer.stream([path])
+    assert image == path
+    logits = sample.stage_scores.log()
+    np.testing.assert_allclose(
+        logits.mean(0).softmax(0).numpy(), sample.pred_score.numpy(), rtol=1e-4
+    )
+    result = inferencer.describe(image, sample, top_k=6)
+    for name, scores in zip(('raw', 'refined'), sample.stage_scores):
+        for entry in result[name]:
+            assert entry['score'] == pytest.approx(float(scores[entry['label']]))
+
+
+def test_a_stage_that_did_not_run(inferencer, trained, monkeypatch):
+    monkeypatch.setattr(inferencer.model, 'test_stage', 'raw')
+    (result,) = inferencer(str(sorted(trained.data_root.glob('images/*/*.jpg'))[0]))
+    assert result['refined'] is None
+    assert result['raw'] == result['top']
+
+
+def test_picture_in_original_pixels(inferencer):
+    image = np.full((90, 150, 3), 128, np.uint8)
+    ((_, sample),) = inferencer.stream([image])
+    assert inferencer.draw(image, sample).shape == (90, 150, 3)

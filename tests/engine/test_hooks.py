@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmpretrain.registry import HOOKS
+from mmpretrain.structures import DataSample
+from PIL import Image
+
+
+def test_figures_during_training(trained):
+    """The runs of the tests have five epochs, with a figure at the last one."""
+    (figure,) = trained.work_dir.glob('*/vis_data/vis_image/rois_*.png')
+    assert figure.name == 'rois_5.png'
+    assert np.asarray(Image.open(figure)).std() > 10
+
+
+def test_pictures_have_the_right_colours(tmp_path):
+    from mmpretrain.registry import VISUALIZERS
+
+    VISUALIZERS.build(dict(type='ROIVisualizer', name='hook'))
+    hook = HOOKS.build(
+        dict(type='RGBVisualizationHook', enable=True, interval=1, out_dir=str(tmp_path))
+    )
+    red = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    red[2] = 255  # BGR
+    sample = DataSample(metainfo=dict(img_path='red.jpg')).set_pred_label(0)
+    hook._draw_samples(0, dict(inputs=[red]), [sample])
+    picture = np.asarray(Image.open(tmp_path / 'red.jpg_0.png').convert('RGB'))
+    assert np.abs(picture[-5, -5].astype(int) - [255, 0, 0]).max() < 10
+
+
+class FakeRunner:
+    """A runner that has what ClassCheckHook looks at."""
+
+    def __init__(self, head_classes, train, val):
+        def loader(classes):
+            dataset = ConfigDict(metainfo=dict(classes=classes), data_root='data/birds')
+            return ConfigDict(dataset=dataset)
+
+        self.model = ConfigDict(head=dict(num_classes=head_classes))
+        self.train_dataloader, self.val_dataloader = loader(train), loader(val)
+        self.val_loop = True
+
+
+@pytest.mark.parametrize(
+    'head_classes, train, val, message',
+    [
+        (2, ('jay', 'wren'), ('jay', 'wren'), None),
+        (3, ('jay', 'wren'), ('jay', 'wren'), 'num_classes=2'),
+        (2, ('jay', 'wren'), ('jay', 'wren', 'owl'), 'num_classes=3'),
+        (2, ('jay', 'wren'), ('wren', 'jay'), 'wren, jay'),
+        (None, None, None, None),
+    ],
+)
+def test_class_check(head_classes, train, val, message):
+    hook = HOOKS.build(dict(type='ClassCheckHook'))
+    runner = FakeRunner(head_classes, train, val)
+    if message is None:
+        hook.before_train(runner)
+    else:
+        with pytest.raises(ValueError, match=message):
+            hook.before_train(runner)

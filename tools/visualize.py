@@ -1,0 +1,107 @@
+"""Draw the ROI pyramid and the spatial attention of test images (Figures 1 and 5).
+
+    python tools/visualize.py CONFIG CHECKPOINT --per-class 3 --out DIR
+
+One figure for each class of the test data, or one for the images that are given.
+"""
+
+import argparse
+import os.path as osp
+import sys
+
+sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare checkout
+
+import mmcv  # noqa: E402
+from mmengine.config import DictAction  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+from mmpretrain import get_model  # noqa: E402
+from mmpretrain.registry import DATASETS, VISUALIZERS  # noqa: E402
+
+from apcnn_mm.launch import load_config  # noqa: E402
+from apcnn_mm.visualization import predict_with_attention  # noqa: E402
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='config file path')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', required=True, help='the dir to save the figures')
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument('--images', nargs='+', help='these images, in one figure')
+    what.add_argument(
+        '--classes',
+        nargs='+',
+        help='names (or parts of names) of classes of the test data. Defaults to all',
+    )
+    parser.add_argument('--per-class', type=int, default=3, help='test images a class')
+    parser.add_argument('--device', help='such as cuda:1 or cpu')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, help='as in test.py'
+    )
+    args = parser.parse_args()
+    if not osp.isfile(args.checkpoint):
+        parser.error(f'there is no checkpoint file {osp.abspath(args.checkpoint)}')
+    for image in args.images or []:
+        if not osp.isfile(image):
+            parser.error(f'there is no image {osp.abspath(image)}')
+    return args
+
+
+def choose_samples(dataset, wanted, per_class):
+    """Indices of the first test images of each class.
+
+    Args:
+        dataset (BaseDataset): The test data.
+        wanted (list[str] | None): Names or parts of names. None for all classes.
+        per_class (int): Images a class.
+
+    Returns:
+        dict[str, list[int]]: From the name of a class to its images.
+    """
+    names = dataset.metainfo['classes']
+    for part in wanted or []:
+        if not any(part in name for name in names):
+            raise ValueError(f'No class has {part!r} in its name: {", ".join(names)}.')
+    chosen = {}
+    for index, label in enumerate(dataset.get_gt_labels()):
+        name = names[label]
+        if wanted is None or any(part in name for part in wanted):
+            chosen.setdefault(name, []).append(index)
+    return {name: indices[:per_class] for name, indices in chosen.items()}
+
+
+def main():
+    args = parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.merge_from_dict(args.cfg_options)
+    init_default_scope('mmpretrain')
+    dataset_cfg = cfg.test_dataloader.dataset
+    if args.images:
+        # mmpretrain's plain data set: a list of images through the same pipeline.
+        data_list = [dict(img_path=osp.abspath(image)) for image in args.images]
+        dataset = DATASETS.build(
+            dict(
+                type='BaseDataset',
+                ann_file='',
+                pipeline=dataset_cfg.pipeline,
+                lazy_init=True,
+            )
+        )
+        figures = {'images': [dataset.pipeline(info) for info in data_list]}
+    else:
+        dataset = DATASETS.build(dataset_cfg)
+        chosen = choose_samples(dataset, args.classes, args.per_class)
+        figures = {name: [dataset[i] for i in indices] for name, indices in chosen.items()}
+
+    model = get_model(cfg, pretrained=args.checkpoint, device=args.device)
+    visualizer = VISUALIZERS.build(dict(type='ROIVisualizer', name='visualize'))
+    visualizer.dataset_meta = model._dataset_meta
+    for name, data in figures.items():
+        figure = visualizer.draw_figure(*predict_with_attention(model, data), title=name)
+        path = osp.join(osp.abspath(args.out), f'{name.replace("/", "_")}.png')
+        mmcv.imwrite(figure[..., ::-1], path)
+        print(path)
+
+
+if __name__ == '__main__':
+    main()
