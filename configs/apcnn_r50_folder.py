@@ -27,6 +27,6 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(type='ClassFolders', data_root=data_root, split='val'))
 test_dataloader = val_dataloader
 
-# There may be fewer than five classes.
-val_evaluator = dict(type='Accuracy', topk=(1,))
+# There are no boxes of objects.
+val_evaluator = [dict(type='Accuracy', topk=(1,))]
 test_evaluator = val_evaluator

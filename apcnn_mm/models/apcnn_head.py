@@ -69,6 +69,8 @@ class APCNNHead(ClsHead):
             a ROI of each level (section 4.1). Defaults to ``(0.3, 0.3, 0.0)``.
         dropblock_gain (str): 'map' (Eq. 6), 'crop' or 'released', see
             :func:`roi_guided_dropblock`. Defaults to 'map'.
+        zoom_in (bool): Whether the refinement zooms into the merged box (Eq. 7). The
+            ablation of Table 4 leaves it out. Defaults to True.
         **kwargs: Arguments of :class:`ClsHead`: ``loss``, ``topk``, ``cal_acc`` and
             ``init_cfg``.
     """
@@ -83,6 +85,7 @@ class APCNNHead(ClsHead):
         norm_cfg: Optional[dict] = dict(type='BN1d'),
         dropblock_probs: Sequence[float] = (0.3, 0.3, 0.0),
         dropblock_gain: str = 'map',
+        zoom_in: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -106,6 +109,7 @@ class APCNNHead(ClsHead):
         self.num_classes = num_classes
         self.dropblock_probs = tuple(dropblock_probs)
         self.dropblock_gain = dropblock_gain
+        self.zoom_in = zoom_in
 
         shape = (hidden_channels, num_classes, norm_cfg)
         self.level_classifiers = nn.ModuleList(
@@ -162,7 +166,7 @@ class APCNNHead(ClsHead):
             features = roi_guided_dropblock(
                 features, rois, self.dropblock_probs, self.dropblock_gain
             )
-        return roi_guided_zoom_in(features, rois)
+        return roi_guided_zoom_in(features, rois) if self.zoom_in else features
 
     def pre_logits(self, feats: Tuple[AttentionPyramid, ...]) -> Tensor:
         """The features before the last layers, of all classifiers and stages.

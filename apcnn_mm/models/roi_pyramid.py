@@ -64,6 +64,8 @@ class ROIPyramidGenerator:
         center_offset (float): Where the anchors' centres lie in their cells, in units
             of the stride: 0 is the upper left corner, as in the released code, 0.5
             the middle. Defaults to 0.
+        guidance (str): What the anchors' scores are: 'attention', or 'random' numbers
+            for the comparison of Table 4. Defaults to 'attention'.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class ROIPyramidGenerator:
         iou_threshold: float = 0.05,
         border: float = 0.1,
         center_offset: float = 0.0,
+        guidance: str = 'attention',
     ):
         if not len(strides) == len(anchor_sizes) == len(topk):
             raise ValueError(
@@ -82,12 +85,15 @@ class ROIPyramidGenerator:
             )
         if not 0 <= border < 0.5:
             raise ValueError(f'border must be at least 0 and below 0.5, not {border}.')
+        if guidance not in ('attention', 'random'):
+            raise ValueError(f"guidance must be 'attention' or 'random', not {guidance!r}.")
         self.strides = tuple(strides)
         self.anchor_sizes = tuple(anchor_sizes)
         self.topk = tuple(topk)
         self.iou_threshold = iou_threshold
         self.border = border
         self.center_offset = center_offset
+        self.guidance = guidance
 
     @torch.no_grad()
     def __call__(
@@ -107,6 +113,8 @@ class ROIPyramidGenerator:
                 f'The neck gave {len(spatial)} levels of spatial attention, but '
                 f'roi_generator.strides={self.strides} has {len(self.strides)}.'
             )
+        if self.guidance == 'random':
+            spatial = [torch.rand_like(attention) for attention in spatial]
         level_anchors = self._anchors(spatial)
         level_scores = [self._mask_border(attention.float()) for attention in spatial]
         anchors, scores = torch.cat(level_anchors), torch.cat(level_scores, dim=1)

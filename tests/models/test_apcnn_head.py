@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.structures import DataSample
 
-from apcnn_mm.models import APCNNHead, AttentionPyramid
+from apcnn_mm.models import APCNNHead, AttentionPyramid, ROIPyramid
 
 
 def pyramid(n=4, channels=8, levels=3, seed=0):
@@ -94,3 +94,28 @@ def test_predict_keeps_the_protocol():
 def test_bad_arguments(options):
     with pytest.raises(ValueError):
         head(**options)
+
+
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('zoom_in', [True, False])
+@pytest.mark.parametrize('dropblock', [True, False])
+def test_refinement_components(training, zoom_in, dropblock):
+    """Table 4. Dropblock is for training alone."""
+    x = torch.rand(2, 3, 16, 16) + 1
+    boxes = torch.tensor([[[16.0, 16, 48, 48], [64, 64, 112, 112]]]).expand(2, -1, -1)
+    rois = ROIPyramid(
+        boxes=boxes,
+        scores=torch.ones(2, 2),
+        valid=torch.ones(2, 2, dtype=torch.bool),
+        levels=torch.zeros(2, dtype=torch.long),
+        merged_box=torch.tensor([[16.0, 16, 112, 112]] * 2),
+        image_size=(128, 128),
+    )
+    probs = (1.0, 0.0, 0.0) if dropblock else (0.0, 0.0, 0.0)
+    module = head(dropblock_probs=probs, zoom_in=zoom_in).train(training)
+    refined = module.refine(x, rois)
+    assert bool((refined == 0).any()) == (dropblock and training)
+    if not zoom_in and not (dropblock and training):
+        assert torch.equal(refined, x)
+    if zoom_in:
+        assert not torch.equal(refined, x)

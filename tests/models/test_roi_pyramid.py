@@ -130,6 +130,18 @@ def test_center_offset_moves_the_anchors():
     assert middle.boxes[0, 0].tolist() == [52, 36, 68, 52]
 
 
+def test_random_guidance():
+    """Boxes of the same sizes and number, but elsewhere each time."""
+    attention = random_attention(2, 448, 448, seed=0)
+    generator = ROIPyramidGenerator(guidance='random')
+    torch.manual_seed(0)
+    first, second = (generator(attention, (448, 448)) for _ in range(2))
+    assert first.valid.all() and second.valid.all()
+    assert not torch.equal(first.boxes, second.boxes)
+    torch.manual_seed(0)
+    assert torch.equal(generator(attention, (448, 448)).boxes, first.boxes)
+
+
 def test_no_gradient():
     attention = [a.requires_grad_() for a in random_attention(1, 64, 64, seed=0)]
     rois = ROIPyramidGenerator()(attention, (64, 64))
@@ -152,7 +164,8 @@ def test_released_rois(golden):
 
 
 @pytest.mark.parametrize(
-    'options', [dict(topk=(1, 2)), dict(border=0.5), dict(border=-0.1), dict(strides=(8,))]
+    'options',
+    [dict(topk=(1, 2)), dict(border=0.5), dict(border=-0.1), dict(guidance='luck')],
 )
 def test_bad_arguments(options):
     with pytest.raises(ValueError):

@@ -58,7 +58,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 val_evaluator = [
-    dict(type='Accuracy', topk=(1, 5)),
+    dict(type='Accuracy', topk=(1,)),
     dict(type='ObjectLocalization'),
 ]
 test_evaluator = val_evaluator

@@ -1,0 +1,266 @@
+"""Run the rows of one of the paper's ablation tables and set them beside the paper's.
+
+    python tools/run_ablation.py --table 2 --data minibirds --seeds 3
+
+The rows are the configs of ``configs/ablation/``, on the data set and backbone of
+``--data``. What has been finished is not run again, a stopped run continues, and a row
+that fails does not lose the others. The table and its figure are written after each run.
+"""
+
+import argparse
+import json
+import os
+import os.path as osp
+import re
+import subprocess
+import sys
+from glob import glob
+from statistics import mean, stdev
+
+sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare checkout
+
+from matplotlib.figure import Figure  # noqa: E402
+
+from apcnn_mm.launch import load_config  # noqa: E402
+
+TOOLS = osp.dirname(osp.abspath(__file__))
+CONFIGS = osp.join(osp.dirname(TOOLS), 'configs')
+DATA = {
+    'minibirds': 'apcnn_r18_minibirds.py',
+    'cub': 'apcnn_r50_cub.py',
+    'cars': 'apcnn_r50_cars.py',
+    'aircraft': 'apcnn_r50_aircraft.py',
+}
+ACCURACY, IOU, RECALL = 'accuracy/top1', 'localization/mIoU', 'localization/recall'
+# The rows of each table: its label, its config, and the paper's numbers (CUB-200-2011,
+# ResNet-50). The first row is what the others are compared with.
+TABLES = {
+    2: [
+        ('Baseline', 'plain', {ACCURACY: 84.1}),
+        ('FP', 'fp', {ACCURACY: 86.6}),
+        ('FP + AP', 'fp_s_cp', {ACCURACY: 87.2}),
+    ],
+    3: [
+        ('FPN', 'fp', {ACCURACY: 86.6}),
+        ('FPN + C', 'fp_c', {ACCURACY: 86.8}),
+        ('FPN + S', 'fp_s', {ACCURACY: 86.7, IOU: 54.9, RECALL: 73.6}),
+        ('FPN + S + C', 'fp_s_c', {ACCURACY: 86.7, IOU: 54.9, RECALL: 74.5}),
+        ('FPN + C + SP', 'fp_c_sp', {ACCURACY: 86.9, IOU: 54.1, RECALL: 72.0}),
+        ('FPN + S + CP', 'fp_s_cp', {ACCURACY: 87.2, IOU: 56.4, RECALL: 74.0}),
+    ],
+    4: [
+        ('no refinement', 'fp_s_cp', {ACCURACY: 87.2}),
+        ('erasing, ROI', 'erasing_roi', {ACCURACY: 87.4}),
+        ('erasing, random', 'erasing_random', {ACCURACY: 87.1}),
+        ('zoom-in, ROI', 'zoom_roi', {ACCURACY: 87.6}),
+        ('zoom-in, random', 'zoom_random', {ACCURACY: 87.3}),
+        ('both, ROI', 'both_roi', {ACCURACY: 88.4}),
+        ('both, random', 'both_random', {ACCURACY: 87.6}),
+    ],
+    5: [
+        ('Input image', 'refine_input', {ACCURACY: 88.1}),
+        ('Conv1 feature', 'refine_conv1', {ACCURACY: 87.9}),
+        ('Conv2 feature', 'refine_conv2', {ACCURACY: 88.1}),
+        ('Conv3 feature', 'both_roi', {ACCURACY: 88.4}),
+    ],
+    6: [
+        ('Baseline', 'plain', {ACCURACY: 84.1}),
+        ('A', 'fp_s_c', {ACCURACY: 86.7}),
+        ('B', 'fp_s_cp', {ACCURACY: 87.2}),
+        ('C', 'both_roi', {ACCURACY: 88.4}),
+    ],
+}
+# What Tables 2 and 6 have for other backbones and data sets, by the name of the row.
+PAPER_VGG19 = {'plain': 77.8, 'fp': 83.3, 'fp_s_cp': 85.4}
+PAPER_CARS = {'plain': 91.7, 'fp_s_c': 93.1, 'fp_s_cp': 93.6, 'both_roi': 95.4}
+PAPER_AIRCRAFT = {'plain': 88.5, 'fp_s_c': 91.5, 'fp_s_cp': 92.2, 'both_roi': 94.1}
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--table', type=int, choices=sorted(TABLES), required=True)
+    parser.add_argument(
+        '--data',
+        default='minibirds',
+        help=f'{", ".join(DATA)}, or the config of an AP-CNN. Defaults to minibirds',
+    )
+    parser.add_argument('--seeds', type=int, default=3, help='runs of each row')
+    parser.add_argument('--rows', nargs='+', help='only these configs, such as fp_s')
+    parser.add_argument('--work-dir', help='defaults to work_dirs/ablation/DATA')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], help='handed to train.py and test.py'
+    )
+    args = parser.parse_args()
+    path = osp.join(CONFIGS, DATA[args.data]) if args.data in DATA else args.data
+    if not osp.isfile(path):
+        parser.error(f'--data is neither {", ".join(DATA)} nor a file: {osp.abspath(path)}')
+    args.config = osp.abspath(path)
+    name = osp.splitext(osp.basename(path))[0] if args.data not in DATA else args.data
+    args.work_dir = osp.abspath(args.work_dir or osp.join('work_dirs', 'ablation', name))
+    rows = {config for _, config, _ in TABLES[args.table]}
+    unknown = set(args.rows or []) - rows
+    if unknown:
+        parser.error(f'Table {args.table} has no {unknown}, but {sorted(rows)}')
+    return args
+
+
+def write_config(row, base, work_dir):
+    """The config of a row with another base, written to the work directory."""
+    with open(osp.join(CONFIGS, 'ablation', f'{row}.py')) as file:
+        text, count = re.subn(
+            r"^_base_ = 'base.py'$", f'_base_ = {base!r}', file.read(), flags=re.MULTILINE
+        )
+    assert count == 1, row
+    os.makedirs(work_dir, exist_ok=True)
+    path = osp.join(work_dir, f'{row}.py')
+    with open(path, 'w') as file:
+        file.write(text)
+    return path
+
+
+def run(script, *arguments):
+    """Run one of the tools, which tells its own errors."""
+    subprocess.run([sys.executable, osp.join(TOOLS, script), *arguments], check=True)
+
+
+def run_row(row, seed, args):
+    """Train and test one row with one seed, or what is missing of it."""
+    work_dir = osp.join(args.work_dir, row, f'seed_{seed}')
+    metrics_file = osp.join(work_dir, 'metrics.json')
+    if osp.isfile(metrics_file):
+        return
+    config = write_config(row, args.config, work_dir)
+    options = ['--work-dir', work_dir, '--cfg-options', f'randomness.seed={seed}']
+    options += args.cfg_options
+    last_checkpoint = osp.join(work_dir, 'last_checkpoint')
+    resume = ['--resume'] if osp.isfile(last_checkpoint) else []
+    run('train.py', config, *resume, *options)
+    with open(last_checkpoint) as file:
+        checkpoint = file.read().strip()
+    out = ['--out', metrics_file, '--out-item', 'metrics']
+    run('test.py', config, checkpoint, *out, *options)
+
+
+def read_runs(row, args):
+    """The metrics of all finished runs of a row."""
+    runs = []
+    for path in sorted(glob(osp.join(args.work_dir, row, 'seed_*', 'metrics.json'))):
+        with open(path) as file:
+            runs.append(json.load(file))
+    return runs
+
+
+def seconds_per_step(work_dir):
+    """The mean time of a training step, from the logs of all runs of a row."""
+    times = []
+    for log in glob(osp.join(work_dir, 'seed_*', '*', 'vis_data', 'scalars.json')):
+        with open(log) as file:
+            steps = [json.loads(line) for line in file]
+        times += [step['time'] for step in steps if 'loss' in step]
+    return mean(times)
+
+
+def paper_numbers(table, row, numbers, args):
+    """The paper's numbers for a row, with the data set and backbone of ``--data``."""
+    model = load_config(args.config).model
+    other = None
+    if table == 2 and model.backbone.type == 'VGG':
+        other = PAPER_VGG19
+    elif table == 6 and args.data in ('cars', 'aircraft'):
+        other = PAPER_CARS if args.data == 'cars' else PAPER_AIRCRAFT
+    return numbers if other is None else {ACCURACY: other[row]}
+
+
+def show(values):
+    """Mean and standard deviation of the runs of a row."""
+    if not values:
+        return '-'
+    spread = f' ± {stdev(values):.1f}' if len(values) > 1 else ''
+    return f'{mean(values):.1f}{spread}'
+
+
+def write_table(args):
+    """Write the Markdown table and the figure of all runs that there are.
+
+    Returns:
+        str: The path of the table.
+    """
+    rows = [
+        (label, read_runs(row, args), paper_numbers(args.table, row, numbers, args), row)
+        for label, row, numbers in TABLES[args.table]
+    ]
+    rows = [row for row in rows if row[1]]
+    metrics = [ACCURACY, IOU, RECALL] if args.table == 3 else [ACCURACY]
+    header = ['', 'runs']
+    for metric in metrics:
+        header += [f'{metric} here', 'paper']
+    header += ['difference here', 'paper']
+    if args.table == 5:
+        header.append('s / step here')
+
+    def differences(runs, paper):
+        first, first_paper = rows[0][1], rows[0][2]
+        here = mean(r[ACCURACY] for r in runs) - mean(r[ACCURACY] for r in first)
+        return here, paper[ACCURACY] - first_paper[ACCURACY]
+
+    lines = []
+    for label, runs, paper, row in rows:
+        cells = [label, str(len(runs))]
+        for metric in metrics:
+            cells.append(show([run[metric] for run in runs if metric in run]))
+            cells.append(f'{paper[metric]:.1f}' if metric in paper else '-')
+        cells += [f'{value:+.1f}' for value in differences(runs, paper)]
+        if args.table == 5:
+            cells.append(f'{seconds_per_step(osp.join(args.work_dir, row)):.2f}')
+        lines.append(cells)
+    table = [header, ['---'] * len(header), *lines]
+    path = osp.join(args.work_dir, f'table_{args.table}')
+    with open(f'{path}.md', 'w') as file:
+        file.writelines('| ' + ' | '.join(cells) + ' |\n' for cells in table)
+    draw(rows, differences, f'{path}.png', args)
+    return f'{path}.md'
+
+
+def draw(rows, differences, path, args):
+    """Bars of the differences in accuracy to the first row, here and in the paper."""
+    figure = Figure(figsize=(1.5 + 1.2 * len(rows), 3.6), layout='constrained')
+    axes = figure.subplots()
+    here, paper = zip(*(differences(runs, paper) for _, runs, paper, _ in rows))
+    spread = [
+        stdev(run[ACCURACY] for run in runs) if len(runs) > 1 else 0
+        for _, runs, _, _ in rows
+    ]
+    places = range(len(rows))
+    axes.bar([p - 0.2 for p in places], here, 0.4, yerr=spread, capsize=3, label='here')
+    axes.bar([p + 0.2 for p in places], paper, 0.4, label='paper (CUB-200-2011)'
+             if args.table != 6 else 'paper')  # fmt: skip
+    axes.axhline(0, color='black', linewidth=0.8)
+    axes.set_xticks(places, [label for label, *_ in rows], rotation=20, ha='right')
+    axes.set_ylabel(f'top-1 accuracy,\ndifference to {rows[0][0]}')
+    axes.set_title(f'Table {args.table} on {osp.basename(args.work_dir)}')
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def main():
+    args = parse_args()
+    rows = [row for _, row, _ in TABLES[args.table] if row in (args.rows or [row])]
+    table, failed = None, []
+    # All rows once before any twice: a stopped run leaves a whole table.
+    for seed in range(args.seeds):
+        for row in rows:
+            print(f'--- {row}, seed {seed}', flush=True)
+            try:
+                run_row(row, seed, args)
+                table = write_table(args)
+            except (subprocess.CalledProcessError, OSError) as error:
+                failed.append(f'{row}, seed {seed}: {error}')
+    if table:
+        with open(table) as file:
+            print(f'{file.read()}\n{table}')
+    if failed:
+        sys.exit('These runs failed:\n    ' + '\n    '.join(failed))
+
+
+if __name__ == '__main__':
+    main()
