@@ -1,3 +1,4 @@
+from .alexnet import PyramidAlexNet
 from .apcnn import APCNN
 from .apcnn_head import APCNNHead
 from .attention_fpn import AttentionFPN, AttentionPyramid
@@ -10,6 +11,7 @@ __all__ = [
     'AttentionFPN',
     'AttentionPyramid',
     'BackboneStages',
+    'PyramidAlexNet',
     'ROIPyramid',
     'ROIPyramidGenerator',
 ]

@@ -1,0 +1,79 @@
+"""AP-CNN on every family of backbones."""
+
+import math
+
+import pytest
+import torch
+from helpers import build_model
+from mmpretrain.models import build_backbone, build_classifier
+from mmpretrain.structures import DataSample
+from test_stages import FAMILIES
+
+STRIDES = (8, 16, 32)
+BACKBONES = {family: (config, None) for family, (config, _) in FAMILIES.items()}
+# Any other backbone can be refined at the input.
+BACKBONES['ShuffleNetV2'] = (
+    dict(type='ShuffleNetV2', widen_factor=0.5, out_indices=(0, 1, 3)),
+    'input',
+)
+
+
+def build_apcnn(config, refine_at):
+    with torch.no_grad():
+        outputs = build_backbone(config)(torch.zeros(2, 3, 96, 96))
+    return build_classifier(
+        dict(
+            type='APCNN',
+            backbone=config,
+            neck=dict(
+                type='AttentionFPN',
+                in_channels=[x.size(1) for x in outputs],
+                out_channels=32,
+            ),
+            roi_generator=dict(
+                type='ROIPyramidGenerator', strides=STRIDES, anchor_sizes=(16, 32, 64)
+            ),
+            head=dict(type='APCNNHead', num_classes=5, in_channels=32, hidden_channels=16),
+            refine_at=refine_at,
+        )
+    )
+
+
+@pytest.mark.parametrize('size', [(96, 128), (129, 100)])
+@pytest.mark.parametrize('family', BACKBONES)
+def test_training_and_prediction(family, size):
+    torch.manual_seed(0)
+    model = build_apcnn(*BACKBONES[family])
+    inputs = torch.randn(2, 3, *size)
+    labels = [DataSample().set_gt_label(label) for label in (1, 4)]
+    losses = model.train()(inputs, labels, mode='loss')
+    (losses['loss_raw'] + losses['loss_refined']).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+    with torch.no_grad():
+        for sample in model.eval()(inputs, mode='predict'):
+            assert sample.pred_score.sum() == pytest.approx(1, abs=1e-5)
+            assert len(sample.rois) >= 1
+
+
+@pytest.mark.parametrize('family', BACKBONES)
+def test_strides(family):
+    model = build_apcnn(*BACKBONES[family]).eval()
+    with torch.no_grad():
+        outputs = model.extract_feat(torch.randn(1, 3, 192, 256), 'backbone')
+    for x, stride in zip(outputs, STRIDES):
+        # Not exact where a backbone does not pad.
+        assert 2 ** round(math.log2(256 / x.size(-1))) == stride
+
+
+@pytest.mark.parametrize(
+    'config',
+    ['apcnn_vgg19_cub.py', 'apcnn_r50_in21k_cub.py', 'apcnn_convnext_cub.py'],
+)
+def test_configs(config):
+    torch.manual_seed(0)
+    model = build_model(config).eval()
+    with torch.no_grad():
+        assert torch.isfinite(model(torch.randn(1, 3, 96, 96), mode='tensor')).all()
+        assert model.backbone_stages.positions[-1] != 'input'
