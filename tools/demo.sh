@@ -19,9 +19,12 @@ if [ ! -f $checkpoint ]; then
         python tools/train.py $config --cfg-options randomness.seed=0
     fi
 fi
-python tools/test.py $config $checkpoint --show-dir $work_dir/predictions --interval 30
+python tools/test.py $config $checkpoint
+python tools/visualize.py $config $checkpoint --out $work_dir/figures
 
-echo
-echo "Data:         $PWD/$data"
-echo "Log and checkpoints:  $PWD/$work_dir"
-echo "Predictions with their ROIs:  $PWD/$work_dir/predictions"
+cat <<END
+
+The pictures of MiniBirds:            $PWD/$data/images
+The log and the checkpoints:          $PWD/$work_dir
+Predictions with their ROIs:          $PWD/$work_dir/figures
+END

@@ -1,4 +1,4 @@
-"""Feature pyramid without attention, one stage: "FP" in Table 2, "FPN" in Table 3 (86.6 %)."""
+"""Feature pyramid, one stage: "FP" in Table 2 and "FPN" in Table 3 (86.6 %)."""
 
 _base_ = 'base.py'
 

@@ -1,4 +1,7 @@
-"""Spatial and channel gates, one stage: "FPN + S + C" in Table 3 (86.7 %), "A" in Table 6."""
+"""Spatial and channel gates, one stage: "FPN + S + C" in Table 3 (86.7 %).
+
+It is also "A" in Table 6.
+"""
 
 _base_ = 'base.py'
 
