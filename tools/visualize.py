@@ -13,10 +13,9 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare chec
 
 import mmcv  # noqa: E402
 from mmengine.config import DictAction  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from mmpretrain import get_model  # noqa: E402
 from mmpretrain.registry import DATASETS, VISUALIZERS  # noqa: E402
 
+from apcnn_mm.apis import APCNNInferencer  # noqa: E402
 from apcnn_mm.launch import load_config  # noqa: E402
 from apcnn_mm.visualization import predict_with_attention  # noqa: E402
 
@@ -74,30 +73,20 @@ def main():
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
-    init_default_scope('mmpretrain')
-    dataset_cfg = cfg.test_dataloader.dataset
+    inferencer = APCNNInferencer(cfg, args.checkpoint, device=args.device)
     if args.images:
-        # mmpretrain's plain data set: a list of images through the same pipeline.
-        data_list = [dict(img_path=osp.abspath(image)) for image in args.images]
-        dataset = DATASETS.build(
-            dict(
-                type='BaseDataset',
-                ann_file='',
-                pipeline=dataset_cfg.pipeline,
-                lazy_init=True,
-            )
-        )
-        figures = {'images': [dataset.pipeline(info) for info in data_list]}
+        figures = {'images': [inferencer.load(image) for image in args.images]}
     else:
-        dataset = DATASETS.build(dataset_cfg)
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
         chosen = choose_samples(dataset, args.classes, args.per_class)
         figures = {name: [dataset[i] for i in indices] for name, indices in chosen.items()}
 
-    model = get_model(cfg, pretrained=args.checkpoint, device=args.device)
     visualizer = VISUALIZERS.build(dict(type='ROIVisualizer', name='visualize'))
-    visualizer.dataset_meta = model._dataset_meta
+    visualizer.dataset_meta = dict(classes=inferencer.classes)
     for name, data in figures.items():
-        figure = visualizer.draw_figure(*predict_with_attention(model, data), title=name)
+        figure = visualizer.draw_figure(
+            *predict_with_attention(inferencer.model, data), title=name
+        )
         path = osp.join(osp.abspath(args.out), f'{name.replace("/", "_")}.png')
         mmcv.imwrite(figure[..., ::-1], path)
         print(path)

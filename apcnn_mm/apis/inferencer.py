@@ -20,20 +20,16 @@ InputType = Union[str, np.ndarray]
 class _Images(Dataset):
     """Images through the test pipeline; an exception's text for an unreadable one."""
 
-    def __init__(self, inputs, pipeline):
+    def __init__(self, inputs, load):
         self.inputs = inputs
-        self.pipeline = pipeline
+        self.load = load
 
     def __len__(self):
         return len(self.inputs)
 
     def __getitem__(self, index):
         try:
-            image = imread(self.inputs[index])
-            if image is None:
-                raise ValueError('This is not an image that OpenCV can read.')
-            size = image.shape[:2]
-            return self.pipeline(dict(img=image, img_shape=size, ori_shape=size))
+            return self.load(self.inputs[index])
         except Exception as error:  # one bad file must not end a long run
             return f'{type(error).__name__}: {error}'
 
@@ -52,7 +48,22 @@ class APCNNInferencer(ImageClassificationInferencer):
         >>> from apcnn_mm.apis import APCNNInferencer
         >>> inferencer = APCNNInferencer('config.py', pretrained='checkpoint.pth')
         >>> inferencer(['a.jpg', 'b.jpg'], batch_size=2)
+
+    Raises:
+        ValueError: If the checkpoint was trained on another number of classes.
     """
+
+    def __init__(self, model, pretrained, device=None, classes=None):
+        super().__init__(model, pretrained, device=device, classes=classes)
+        expected = self.model.head.num_classes
+        # mmengine only logs a warning when it leaves out layers of other shapes.
+        if self.classes is not None and len(self.classes) != expected:
+            raise ValueError(
+                f'The checkpoint {pretrained} knows {len(self.classes)} classes, but the '
+                f'model of the config has {expected}. Use the config that the training '
+                'left in its work directory, or set --cfg-options '
+                f'model.head.num_classes={len(self.classes)}.'
+            )
 
     def __call__(
         self,
@@ -80,6 +91,24 @@ class APCNNInferencer(ImageClassificationInferencer):
             for image, outcome in track_iter_progress((outcomes, len(inputs)))
         ]
 
+    def load(self, image: InputType) -> dict:
+        """Put an image through the test pipeline.
+
+        Args:
+            image (str | np.ndarray): The path of an image, or an image.
+
+        Returns:
+            dict: ``inputs`` and ``data_samples``, for one image.
+
+        Raises:
+            ValueError: If the file is no image.
+        """
+        array = imread(image)
+        if array is None:
+            raise ValueError('This is not an image that OpenCV can read.')
+        size = array.shape[:2]
+        return self.pipeline(dict(img=array, img_shape=size, ori_shape=size))
+
     def stream(
         self, inputs: Sequence[InputType], batch_size: int = 1, num_workers: int = 0
     ) -> Iterator[Tuple[InputType, Union[DataSample, str]]]:
@@ -95,7 +124,7 @@ class APCNNInferencer(ImageClassificationInferencer):
             the error.
         """
         loader = DataLoader(
-            _Images(inputs, self.pipeline),
+            _Images(inputs, self.load),
             batch_size=batch_size,
             num_workers=num_workers,
             collate_fn=list,

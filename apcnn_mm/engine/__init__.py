@@ -1,10 +1,10 @@
-from .class_check_hook import ClassCheckHook
+from .data_check_hook import DataCheckHook
 from .epoch_seed_hook import EpochSeedHook
 from .roi_visualization_hook import ROIVisualizationHook
 from .visualization_hook import RGBVisualizationHook
 
 __all__ = [
-    'ClassCheckHook',
+    'DataCheckHook',
     'EpochSeedHook',
     'RGBVisualizationHook',
     'ROIVisualizationHook',

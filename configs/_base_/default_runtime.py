@@ -19,7 +19,7 @@ default_hooks = dict(
     visualization=dict(type='RGBVisualizationHook', enable=False),
 )
 custom_hooks = [
-    dict(type='ClassCheckHook'),
+    dict(type='DataCheckHook'),
     dict(type='EpochSeedHook'),
     dict(type='ROIVisualizationHook', interval=10),
 ]

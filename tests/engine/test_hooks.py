@@ -5,6 +5,7 @@ from mmengine.config import ConfigDict
 from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
 from PIL import Image
+from torch.utils.data import DataLoader, TensorDataset
 
 
 def test_figures_during_training(trained):
@@ -30,12 +31,12 @@ def test_pictures_have_the_right_colours(tmp_path):
 
 
 class FakeRunner:
-    """A runner that has what ClassCheckHook looks at."""
+    """A runner that has what DataCheckHook looks at."""
 
     def __init__(self, head_classes, train, val):
         def loader(classes):
             dataset = ConfigDict(metainfo=dict(classes=classes), data_root='data/birds')
-            return ConfigDict(dataset=dataset)
+            return ConfigDict(dataset=dataset, batch_size=16)
 
         self.model = ConfigDict(head=dict(num_classes=head_classes))
         self.train_dataloader, self.val_dataloader = loader(train), loader(val)
@@ -53,10 +54,20 @@ class FakeRunner:
     ],
 )
 def test_class_check(head_classes, train, val, message):
-    hook = HOOKS.build(dict(type='ClassCheckHook'))
+    hook = HOOKS.build(dict(type='DataCheckHook'))
     runner = FakeRunner(head_classes, train, val)
     if message is None:
         hook.before_train(runner)
     else:
         with pytest.raises(ValueError, match=message):
             hook.before_train(runner)
+
+
+def test_too_few_images_for_a_batch():
+    hook = HOOKS.build(dict(type='DataCheckHook'))
+    runner = FakeRunner(2, ('jay', 'wren'), ('jay', 'wren'))
+    runner.train_dataloader = DataLoader(
+        TensorDataset(torch.zeros(5, 1)), batch_size=16, drop_last=True
+    )
+    with pytest.raises(ValueError, match='has 5 images.*batch of 16.*batch_size'):
+        hook.before_train(runner)

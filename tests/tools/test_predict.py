@@ -89,3 +89,14 @@ def test_mistakes(trained, tmp_path):
     (tmp_path / 'empty').mkdir()
     done = predict(trained, tmp_path / 'empty', tmp_path / 'out.jsonl')
     assert done.returncode == 1 and 'no images' in done.stderr
+
+
+def test_a_config_with_other_classes(trained, pictures, tmp_path):
+    """mmengine would leave out the last layers and predict noise."""
+    done = run_python(
+        'tools/predict.py',
+        *(pictures, trained.work_dir / 'apcnn_r18_minibirds.py', trained.checkpoint),
+        *('--out', tmp_path / 'out.jsonl', '--cfg-options', 'model.head.num_classes=9'),
+    )
+    assert done.returncode == 1
+    assert 'knows 6 classes' in done.stderr and 'num_classes=6' in done.stderr

@@ -1,16 +1,17 @@
-"""Check the classes of model, data and checkpoint before minutes of work are lost."""
+"""Check model, data and checkpoint against each other before time is lost."""
 
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 
 @HOOKS.register_module()
-class ClassCheckHook(Hook):
+class DataCheckHook(Hook):
     """Compare the number and names of the classes before the first step.
 
     A head with too few classes ends in a device assert, one with too many trains in
     silence, and mmengine only logs a warning when it leaves out a checkpoint's layers
-    because their shapes differ.
+    because their shapes differ. Training data that do not fill one batch would train
+    nothing at all, in silence as well.
     """
 
     def __init__(self):
@@ -22,9 +23,20 @@ class ClassCheckHook(Hook):
         self._trained_classes = meta.get('classes')
 
     def before_train(self, runner):
-        """The head, the training data and the validation data must agree."""
+        """The head, the training data and the validation data must agree.
+
+        Raises:
+            ValueError: If they do not, or if the training data do not fill a batch.
+        """
         self._trained_classes = None  # fine-tuning may change the classes
-        train = runner.train_dataloader.dataset
+        loader = runner.train_dataloader
+        train = loader.dataset
+        if len(loader) == 0:
+            raise ValueError(
+                f'{_describe(train)} has {len(train)} images, which do not fill a batch of '
+                f'{loader.batch_size} (for each device). Set --cfg-options '
+                'train_dataloader.batch_size to a smaller number, at least 2.'
+            )
         self._check_head(runner, train)
         if runner.val_loop is not None:
             val = runner.val_dataloader.dataset
@@ -32,7 +44,11 @@ class ClassCheckHook(Hook):
             self._check_names(val, _classes(train), 'the training data')
 
     def before_test(self, runner):
-        """The head, the test data and the checkpoint must agree."""
+        """The head, the test data and the checkpoint must agree.
+
+        Raises:
+            ValueError: If they do not.
+        """
         test = runner.test_dataloader.dataset
         self._check_head(runner, test)
         self._check_names(test, self._trained_classes, 'the checkpoint')
