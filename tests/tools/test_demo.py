@@ -1,0 +1,38 @@
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+from helpers import REPO
+
+
+def test_first_command_of_the_readme(tmp_path):
+    """It trains to at least 80 %, and is cheap to run again."""
+    for name in ('apcnn_mm', 'configs', 'tools'):
+        shutil.copytree(REPO / name, tmp_path / name)
+    environment = {**os.environ, 'VIRTUAL_ENV': sys.prefix}
+    environment['PATH'] = f'{os.path.dirname(sys.executable)}:{environment["PATH"]}'
+
+    def demo():
+        start = time.monotonic()
+        done = subprocess.run(
+            ['bash', tmp_path / 'tools/demo.sh'],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout, time.monotonic() - start
+
+    output, _ = demo()
+    (accuracy,) = re.findall(r'Epoch\(test\).*accuracy/top1: ([\d.]+)', output)
+    assert float(accuracy) >= 80
+    figures = tmp_path / 'work_dirs/apcnn_r18_minibirds/figures'
+    assert len(list(figures.glob('*.png'))) == 10
+    assert str(figures) in output
+
+    again, duration = demo()
+    assert 'Epoch(train)' not in again and 'Epoch(test)' in again
+    assert duration < 120
