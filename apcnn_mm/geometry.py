@@ -11,6 +11,38 @@ them leave the centre of the image where it is, up to the rounding to whole pixe
 import torch
 from torch import Tensor
 
+RESIZING = {'Resize', 'ResizeEdge'}
+OTHER_TRANSFORMS = {
+    'LoadImageFromFile',
+    'RemoveBottomRows',
+    'CenterCrop',
+    'RandomFlip',
+    'PackInputs',
+    'TestTimeAug',
+}
+
+
+def check_pipeline(pipeline):
+    """Check that boxes can be followed through a test pipeline.
+
+    Args:
+        pipeline (Compose): The pipeline.
+
+    Raises:
+        ValueError: If it has a transform whose geometry is not recorded, or more than one
+            resizing.
+    """
+    names = [type(transform).__name__ for transform in getattr(pipeline, 'transforms', ())]
+    resizings = [name for name in names if name in RESIZING]
+    unknown = [name for name in names if name not in RESIZING | OTHER_TRANSFORMS]
+    if unknown or len(resizings) > 1:
+        raise ValueError(
+            'Boxes cannot be followed back to the original images through a test pipeline '
+            f'of {", ".join(names)}. Use at most one of {", ".join(sorted(RESIZING))}, and '
+            f'otherwise {", ".join(sorted(OTHER_TRANSFORMS))}. (An evaluation without '
+            'boxes leaves ObjectLocalization out of the evaluators.)'
+        )
+
 
 def to_original(boxes: Tensor, sample) -> Tensor:
     """From pixels of the network's input to pixels of the original image."""

@@ -1,4 +1,4 @@
-"""What ``tools/train.py`` and ``tools/test.py`` share."""
+"""What the scripts in ``tools/`` share."""
 
 import os
 from typing import Optional

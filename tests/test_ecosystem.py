@@ -1,7 +1,9 @@
 """What mmpretrain offers works with AP-CNN."""
 
 import numpy as np
-from mmpretrain import ImageClassificationInferencer
+import torch
+from mmpretrain import FeatureExtractor, ImageClassificationInferencer
+from mmpretrain.structures import DataSample
 
 
 def test_inferencer(trained, tmp_path):
@@ -18,11 +20,19 @@ def test_inferencer(trained, tmp_path):
     assert sample.rois.shape[1] == 4
 
 
+def test_feature_extractor(trained):
+    config = str(trained.work_dir / 'apcnn_r18_minibirds.py')
+    extractor = FeatureExtractor(config, pretrained=str(trained.checkpoint))
+    image = str(next(trained.data_root.glob('images/*/*.jpg')))
+    (features,) = extractor(image, stage='pre_logits')
+    # Two stages, four classifiers, 16 hidden channels.
+    assert features.shape == (2 * 4 * 16,)
+    (maps,) = extractor(image, stage='backbone')
+    assert [x.shape[0] for x in maps] == [16, 32, 64]
+
+
 def test_loss_with_mixup(tiny_model):
     """mmpretrain's batch augmentations come by the data preprocessor."""
-    import torch
-    from mmpretrain.structures import DataSample
-
     model = tiny_model(
         train_cfg=dict(augments=dict(type='Mixup', alpha=0.5)),
         data_preprocessor=dict(num_classes=5),

@@ -4,7 +4,7 @@ import torch
 from mmcv.transforms import Compose
 from mmpretrain.registry import TRANSFORMS
 
-from apcnn_mm.geometry import to_input, to_original
+from apcnn_mm.geometry import check_pipeline, to_input, to_original
 
 KEYS = ('ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
 PIPELINES = {
@@ -63,3 +63,21 @@ def test_a_drawn_box_is_found_again(name, size):
     torch.testing.assert_close(
         to_input(to_original(found, sample), sample), found, rtol=0, atol=1e-3
     )
+
+
+@pytest.mark.parametrize('name', PIPELINES)
+def test_these_pipelines_are_accepted(name):
+    check_pipeline(Compose([TRANSFORMS.build(t) for t in PIPELINES[name]]))
+
+
+@pytest.mark.parametrize(
+    'transforms',
+    [
+        [dict(type='EfficientNetCenterCrop', crop_size=64)],
+        [dict(type='Resize', scale=(60, 60)), dict(type='ResizeEdge', scale=30)],
+        [dict(type='RandomResizedCrop', scale=64)],
+    ],
+)
+def test_other_pipelines_are_refused(transforms):
+    with pytest.raises(ValueError, match=transforms[-1]['type']):
+        check_pipeline(Compose([TRANSFORMS.build(t) for t in transforms]))

@@ -169,8 +169,14 @@ def check_images(split, pictures):
         )
 
 
-def check_batch(train, loader):
-    """The incomplete last batch is dropped: with fewer images nothing is trained."""
+def check_batch(train, loader, model):
+    """Problems with the batch size."""
+    if model.get('type') == 'APCNN' and loader.batch_size < 2:
+        yield (
+            'AP-CNN cannot train on a batch of one image: set --cfg-options '
+            'train_dataloader.batch_size'
+        )
+    # The incomplete last batch is dropped: with fewer images nothing is trained.
     if loader.get('drop_last') and len(train.samples) < loader.batch_size:
         yield (
             f'train in {train.root} has {len(train.samples)} images, which do not fill a '
@@ -243,7 +249,7 @@ def main():
         problems.extend(check_images(split, pictures))
         problems.extend(check_classes(split, train, num_classes))
         if split is train:
-            problems.extend(check_batch(split, cfg.train_dataloader))
+            problems.extend(check_batch(split, cfg.train_dataloader, cfg.model))
             labels = {sample['gt_label'] for sample in split.samples}
             absent = [c for i, c in enumerate(split.classes) if i not in labels]
             if absent:

@@ -8,7 +8,7 @@ data=data/minibirds
 work_dir=work_dirs/apcnn_r18_minibirds
 checkpoint=$work_dir/epoch_30.pth
 
-if [ ! -f $data/images.txt ]; then  # written last
+if [ ! -f $data/parts/parts.txt ]; then  # written last
     python tools/make_minibirds.py $data
 fi
 if [ ! -f $checkpoint ]; then

@@ -3,7 +3,8 @@
     python tools/predict.py IMAGE|DIR|LIST CONFIG CHECKPOINT --out results.jsonl
 
 DIR is searched for images with all its subfolders; LIST is a text file with one path a
-line. Lines are written as they come, so a run that was stopped goes on where it was.
+line. Lines are written as they come, so a run that was stopped goes on where it was. What
+they were made with is in ``results.jsonl.settings.json``.
 """
 
 import argparse
@@ -14,12 +15,12 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare checkout
 
-from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.config import DictAction  # noqa: E402
 from mmengine.utils import ProgressBar, scandir  # noqa: E402
 
 from apcnn_mm.apis import APCNNInferencer  # noqa: E402
-
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+from apcnn_mm.datasets import IMAGE_EXTENSIONS  # noqa: E402
+from apcnn_mm.launch import load_config  # noqa: E402
 
 
 def parse_args():
@@ -37,35 +38,82 @@ def parse_args():
         '--cfg-options', nargs='+', action=DictAction, default={}, help='as in train.py'
     )
     args = parser.parse_args()
-    for path in (args.input, args.config, args.checkpoint):
+    for path in (args.input, args.config):
         if not osp.exists(path):
             parser.error(f'there is no {osp.abspath(path)}')
+    if '://' not in args.checkpoint and not osp.isfile(args.checkpoint):
+        parser.error(f'there is no checkpoint file {osp.abspath(args.checkpoint)}')
     return args
 
 
 def find_images(path):
     """The images that an IMAGE, DIR or LIST stands for."""
     if osp.isdir(path):
-        found = scandir(path, suffix=EXTENSIONS, recursive=True, case_sensitive=False)
-        return [osp.join(path, name) for name in sorted(found)]
-    if path.lower().endswith(EXTENSIONS):
+        found = sorted(scandir(path, recursive=True))
+        images = [name for name in found if name.lower().endswith(IMAGE_EXTENSIONS)]
+        if len(images) < len(found):
+            print(f'{len(found) - len(images)} files there are no images by their names.')
+        return [osp.join(path, name) for name in images]
+    if path.lower().endswith(IMAGE_EXTENSIONS):
         return [path]
-    with open(path) as file:
-        return [line.strip() for line in file if line.strip()]
+    try:
+        with open(path, encoding='utf-8') as file:
+            return [line.strip() for line in file if line.strip()]
+    except UnicodeDecodeError:
+        sys.exit(
+            f'{osp.abspath(path)} is neither a text file with paths nor an image with one '
+            f'of the endings {", ".join(IMAGE_EXTENSIONS)}.'
+        )
 
 
 def read_done(path):
-    """The images that an earlier run has finished. A line cut short is removed."""
-    done, end = set(), 0
-    if osp.isfile(path):
-        with open(path, 'rb+') as file:
-            for line in file:
-                if not line.endswith(b'\n'):
-                    break
-                done.add(json.loads(line)['image'])
-                end += len(line)
-            file.truncate(end)
+    """The lines of an earlier run that need not be done again, by image.
+
+    A line that was cut short and images that could not be read are done again.
+    """
+    done = {}
+    with open(path, encoding='utf-8') as file:
+        for line in file:
+            if line.endswith('\n'):
+                result = json.loads(line)
+                if result['error'] is None:
+                    done[result['image']] = line
     return done
+
+
+def open_output(args):
+    """Open the output, with what an earlier run with the same settings has finished.
+
+    Returns:
+        tuple[IO, set[str]]: The file, and the images that are in it.
+    """
+    path, settings_path = osp.abspath(args.out), osp.abspath(args.out) + '.settings.json'
+    os.makedirs(osp.dirname(path), exist_ok=True)
+    settings = dict(
+        config=osp.abspath(args.config),
+        checkpoint=osp.abspath(args.checkpoint),
+        cfg_options=str(args.cfg_options),
+        top_k=args.top_k,
+    )
+    done = {}
+    if osp.isfile(path) and osp.getsize(path):
+        earlier = None
+        if osp.isfile(settings_path):
+            with open(settings_path) as file:
+                earlier = json.load(file)
+        if earlier != settings:
+            sys.exit(
+                f'{path} is there already, and was not written with these settings, but '
+                f'with {earlier or "something else"}. Choose another --out or remove it.'
+            )
+        done = read_done(path)
+        print(f'{len(done)} images are in {path} already.')
+    with open(settings_path, 'w') as file:
+        json.dump(settings, file)
+    with open(path + '.tmp', 'w', encoding='utf-8') as file:
+        file.writelines(done.values())
+    os.replace(path + '.tmp', path)  # whole at any time
+    return open(path, 'a', encoding='utf-8'), set(done)
 
 
 def main():
@@ -73,27 +121,24 @@ def main():
     images = find_images(args.input)
     if not images:
         sys.exit(
-            f'There are no images in {osp.abspath(args.input)}. '
-            f'Expected are files with {", ".join(EXTENSIONS)}.'
+            f'There are no images in {osp.abspath(args.input)}. Expected are files with '
+            f'{", ".join(IMAGE_EXTENSIONS)}.'
         )
-    os.makedirs(osp.dirname(osp.abspath(args.out)), exist_ok=True)
-    done = read_done(args.out)
-    rest = [image for image in images if image not in done]
-    if len(rest) < len(images):
-        print(f'{len(images) - len(rest)} images are in {osp.abspath(args.out)} already.')
-    cfg = Config.fromfile(args.config)
+    cfg = load_config(args.config)
     cfg.merge_from_dict(args.cfg_options)
     inferencer = APCNNInferencer(cfg, args.checkpoint, device=args.device)
     common = osp.dirname(osp.commonprefix([osp.abspath(image) for image in images]) + '_')
     errors = 0
+    out, done = open_output(args)
+    rest = [image for image in images if image not in done]
     progress = ProgressBar(len(rest))
-    with open(args.out, 'a') as out:
+    with out:
         for image, outcome in inferencer.stream(rest, args.batch_size, args.num_workers):
             result = inferencer.describe(image, outcome, args.top_k)
             if result['error']:
                 errors += 1
             elif args.pictures:
-                name = osp.relpath(osp.abspath(image), common) + '.png'
+                name = osp.relpath(osp.abspath(image), common) + '.jpg'
                 inferencer.draw(image, outcome, osp.join(args.pictures, name))
             out.write(json.dumps(result) + '\n')
             out.flush()

@@ -124,12 +124,27 @@ def run(script, *arguments):
 
 
 def run_row(row, seed, args):
-    """Train and test one row with one seed, or what is missing of it."""
+    """Train and test one row with one seed, or what is missing of it.
+
+    Raises:
+        ValueError: If it has been run with other options.
+    """
     work_dir = osp.join(args.work_dir, row, f'seed_{seed}')
     metrics_file = osp.join(work_dir, 'metrics.json')
+    options_file = osp.join(work_dir, 'options.json')
+    if osp.isfile(options_file):
+        with open(options_file) as file:
+            earlier = json.load(file)
+        if earlier != args.cfg_options:
+            raise ValueError(
+                f'{work_dir} was run with {earlier}, not {args.cfg_options}. Remove it, or '
+                'choose another --work-dir'
+            )
     if osp.isfile(metrics_file):
         return
     config = write_config(row, args.config, work_dir)
+    with open(options_file, 'w') as file:
+        json.dump(args.cfg_options, file)
     options = ['--work-dir', work_dir, '--cfg-options', f'randomness.seed={seed}']
     options += args.cfg_options
     last_checkpoint = osp.join(work_dir, 'last_checkpoint')
@@ -162,12 +177,15 @@ def seconds_per_step(work_dir):
 
 def paper_numbers(table, row, numbers, args):
     """The paper's numbers for a row, with the data set and backbone of ``--data``."""
-    model = load_config(args.config).model
+    cfg = load_config(args.config)
     other = None
-    if table == 2 and model.backbone.type == 'VGG':
+    if table == 2 and cfg.model.backbone.type == 'VGG':
         other = PAPER_VGG19
-    elif table == 6 and args.data in ('cars', 'aircraft'):
-        other = PAPER_CARS if args.data == 'cars' else PAPER_AIRCRAFT
+    elif table == 6:
+        other = {
+            'StanfordCarsWithBoxes': PAPER_CARS,
+            'FGVCAircraftWithBoxes': PAPER_AIRCRAFT,
+        }.get(cfg.train_dataloader.dataset.type)
     return numbers if other is None else {ACCURACY: other[row]}
 
 
@@ -189,19 +207,21 @@ def write_table(args):
         (label, read_runs(row, args), paper_numbers(args.table, row, numbers, args), row)
         for label, row, numbers in TABLES[args.table]
     ]
+    baseline, baseline_runs, baseline_paper, _ = rows[0]
     rows = [row for row in rows if row[1]]
     metrics = [ACCURACY, IOU, RECALL] if args.table == 3 else [ACCURACY]
     header = ['', 'runs']
     for metric in metrics:
         header += [f'{metric} here', 'paper']
-    header += ['difference here', 'paper']
+    header += [f'difference to {baseline} here', 'paper']
     if args.table == 5:
         header.append('s / step here')
 
     def differences(runs, paper):
-        first, first_paper = rows[0][1], rows[0][2]
-        here = mean(r[ACCURACY] for r in runs) - mean(r[ACCURACY] for r in first)
-        return here, paper[ACCURACY] - first_paper[ACCURACY]
+        if not baseline_runs:
+            return float('nan'), paper[ACCURACY] - baseline_paper[ACCURACY]
+        here, first = (mean(run[ACCURACY] for run in r) for r in (runs, baseline_runs))
+        return here - first, paper[ACCURACY] - baseline_paper[ACCURACY]
 
     lines = []
     for label, runs, paper, row in rows:
@@ -217,12 +237,12 @@ def write_table(args):
     path = osp.join(args.work_dir, f'table_{args.table}')
     with open(f'{path}.md', 'w') as file:
         file.writelines('| ' + ' | '.join(cells) + ' |\n' for cells in table)
-    draw(rows, differences, f'{path}.png', args)
+    draw(rows, differences, baseline, f'{path}.png', args)
     return f'{path}.md'
 
 
-def draw(rows, differences, path, args):
-    """Bars of the differences in accuracy to the first row, here and in the paper."""
+def draw(rows, differences, baseline, path, args):
+    """Bars of the differences in accuracy to the baseline, here and in the paper."""
     figure = Figure(figsize=(1.5 + 1.2 * len(rows), 3.6), layout='constrained')
     axes = figure.subplots()
     here, paper = zip(*(differences(runs, paper) for _, runs, paper, _ in rows))
@@ -236,7 +256,7 @@ def draw(rows, differences, path, args):
              if args.table != 6 else 'paper')  # fmt: skip
     axes.axhline(0, color='black', linewidth=0.8)
     axes.set_xticks(places, [label for label, *_ in rows], rotation=20, ha='right')
-    axes.set_ylabel(f'top-1 accuracy,\ndifference to {rows[0][0]}')
+    axes.set_ylabel(f'top-1 accuracy,\ndifference to {baseline}')
     axes.set_title(f'Table {args.table} on {osp.basename(args.work_dir)}')
     axes.legend()
     figure.savefig(path, dpi=120)
@@ -253,7 +273,7 @@ def main():
             try:
                 run_row(row, seed, args)
                 table = write_table(args)
-            except (subprocess.CalledProcessError, OSError) as error:
+            except (subprocess.CalledProcessError, OSError, ValueError) as error:
                 failed.append(f'{row}, seed {seed}: {error}')
     if table:
         with open(table) as file:

@@ -2,13 +2,17 @@
 # environment with everything, the active one or .venv.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
+is_supported() {
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null
+}
+
+# Conda's base environment is active in every shell, and not for this.
+if [ -z "${VIRTUAL_ENV:-}" ] && [ "${CONDA_DEFAULT_ENV:-base}" = base ]; then
     if [ ! -f .venv/bin/activate ]; then
-        for python in python3 python3.12 python3.11 python3.10 none; do
-            "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
-                2>/dev/null && break
+        for python in python3 python3.12 python3.11 python3.10; do
+            if is_supported "$python"; then break; fi
         done
-        if [ "$python" = none ]; then
+        if ! is_supported "$python"; then
             echo "There is no Python 3.10, 3.11 or 3.12 on the PATH. Install one, or" \
                 "activate an environment that has it." >&2
             exit 1
@@ -17,6 +21,11 @@ if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
         "$python" -m venv .venv
     fi
     source .venv/bin/activate
+fi
+if ! is_supported python; then
+    echo "The active environment has $(python --version 2>&1), but Python 3.10, 3.11 or" \
+        "3.12 is needed. Deactivate it, or activate another one." >&2
+    exit 1
 fi
 
 if ! python -c 'import apcnn_mm, hypothesis, pytest, ruff' >/dev/null 2>&1; then

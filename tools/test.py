@@ -116,7 +116,8 @@ def add_tta(cfg):
     """Wrap the model and the pipeline for test-time augmentation."""
     pipeline = cfg.test_dataloader.dataset.pipeline
     if 'tta_pipeline' not in cfg:
-        flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+        # Pictures and boxes are those of the first one.
+        flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
         cfg.tta_pipeline = deepcopy(pipeline[:-1])
         cfg.tta_pipeline.append(
             dict(type='TestTimeAug', transforms=[flips, [pipeline[-1]]])

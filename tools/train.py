@@ -4,6 +4,7 @@ import argparse
 import os
 import os.path as osp
 import sys
+from urllib.error import URLError
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare checkout
 
@@ -125,13 +126,29 @@ def check_resume(cfg):
             )
 
 
+def train(cfg):
+    """Train, and say what to do where pre-trained weights are missing."""
+    pretrained = (cfg.model.get('backbone', {}).get('init_cfg') or {}).get('checkpoint')
+    way_out = (
+        f'The pre-trained weights of the backbone, {pretrained}, are missing. Download '
+        'them where there is a network, and give the file: --cfg-options '
+        'model.backbone.init_cfg.checkpoint=/path/to/the/file'
+    )
+    if pretrained and '://' not in pretrained and not osp.isfile(pretrained):
+        raise FileNotFoundError(way_out)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    try:
+        runner.train()
+    except URLError as error:
+        raise ConnectionError(f'{way_out} ({error})') from error
+
+
 def main():
     args = parse_args()
     cfg = merge_args(load_config(args.config, args.cfg_options), args)
     check_resume(cfg)
     init_distributed_on_cpu(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
+    train(cfg)
 
 
 if __name__ == '__main__':

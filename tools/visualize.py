@@ -38,7 +38,9 @@ def parse_args():
         '--cfg-options', nargs='+', action=DictAction, default={}, help='as in test.py'
     )
     args = parser.parse_args()
-    if not osp.isfile(args.checkpoint):
+    if args.per_class < 1:
+        parser.error('--per-class must be at least 1')
+    if '://' not in args.checkpoint and not osp.isfile(args.checkpoint):
         parser.error(f'there is no checkpoint file {osp.abspath(args.checkpoint)}')
     for image in args.images or []:
         if not osp.isfile(image):

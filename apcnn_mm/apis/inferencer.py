@@ -1,20 +1,25 @@
 """Predict many images, with the evidence in pixels of the original images."""
 
+import os.path as osp
 from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
-from mmcv.image import imread
+from mmcv.image import imread, imrescale
 from mmengine.dataset import pseudo_collate
+from mmengine.runner import load_checkpoint
 from mmengine.utils import track_iter_progress
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..geometry import to_original
+from ..geometry import check_pipeline, to_original
+from ..models import APCNN
 from ..visualization import ROIVisualizer
 
 InputType = Union[str, np.ndarray]
+# A camera's photograph would take seconds to draw and tens of megabytes to keep.
+PICTURE_SIZE = 1000
 
 
 class _Images(Dataset):
@@ -50,46 +55,67 @@ class APCNNInferencer(ImageClassificationInferencer):
         >>> inferencer(['a.jpg', 'b.jpg'], batch_size=2)
 
     Raises:
-        ValueError: If the checkpoint was trained on another number of classes.
+        ValueError: If the model is no AP-CNN, if the checkpoint does not fit it, or if
+            boxes cannot be followed through the test pipeline.
     """
 
     def __init__(self, model, pretrained, device=None, classes=None):
-        super().__init__(model, pretrained, device=device, classes=classes)
-        expected = self.model.head.num_classes
-        # mmengine only logs a warning when it leaves out layers of other shapes.
-        if self.classes is not None and len(self.classes) != expected:
+        # mmpretrain would only log a warning about layers that do not fit.
+        super().__init__(model, pretrained=False, device=device, classes=classes)
+        if not isinstance(self.model, APCNN):
             raise ValueError(
-                f'The checkpoint {pretrained} knows {len(self.classes)} classes, but the '
-                f'model of the config has {expected}. Use the config that the training '
-                'left in its work directory, or set --cfg-options '
-                f'model.head.num_classes={len(self.classes)}.'
+                f'APCNNInferencer needs an APCNN, not {type(self.model).__name__}. '
+                "mmpretrain's ImageClassificationInferencer takes all classifiers."
             )
+        check_pipeline(self.pipeline)
+        try:
+            checkpoint = load_checkpoint(
+                self.model, pretrained, map_location='cpu', strict=True
+            )
+        except RuntimeError as error:
+            raise ValueError(
+                f'The checkpoint {pretrained} is not one of the model of the config. Use '
+                f'the config that the training left in its work directory. {error}'
+            ) from error
+        if self.classes is None:
+            meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+            self.classes = meta.get('classes')
 
     def __call__(
         self,
         inputs: Union[InputType, Sequence[InputType]],
+        return_datasamples: bool = False,
         batch_size: int = 1,
         num_workers: int = 0,
         top_k: int = 5,
-    ) -> List[dict]:
+        show_dir: Optional[str] = None,
+    ) -> List[Union[dict, DataSample]]:
         """Predict images.
 
         Args:
             inputs (str | np.ndarray | Sequence): Paths of images, a folder of images, or
                 images as arrays, (H, W, 3) BGR.
+            return_datasamples (bool): Whether to return predictions as they are, in
+                pixels of the network's input. Defaults to False.
             batch_size (int): Batch size. Defaults to 1.
             num_workers (int): Processes that read images. Defaults to 0: this process.
             top_k (int): How many of the best classes to tell. Defaults to 5.
+            show_dir (str, optional): Where to save pictures. Defaults to None.
 
         Returns:
-            list[dict]: See :meth:`describe`.
+            list[dict | DataSample]: See :meth:`describe`.
         """
         inputs = self._inputs_to_list(inputs)
         outcomes = self.stream(inputs, batch_size, num_workers)
-        return [
-            self.describe(image, outcome, top_k)
-            for image, outcome in track_iter_progress((outcomes, len(inputs)))
-        ]
+        results = []
+        for i, (image, outcome) in enumerate(track_iter_progress((outcomes, len(inputs)))):
+            if show_dir is not None and not isinstance(outcome, str):
+                name = osp.basename(image) if isinstance(image, str) else str(i)
+                self.draw(image, outcome, osp.join(show_dir, f'{name}.jpg'))
+            if not return_datasamples:
+                outcome = self.describe(image, outcome, top_k)
+            results.append(outcome)
+        return results
 
     def load(self, image: InputType) -> dict:
         """Put an image through the test pipeline.
@@ -105,7 +131,7 @@ class APCNNInferencer(ImageClassificationInferencer):
         """
         array = imread(image)
         if array is None:
-            raise ValueError('This is not an image that OpenCV can read.')
+            raise ValueError(f'{image} is not an image that OpenCV can read.')
         size = array.shape[:2]
         return self.pipeline(dict(img=array, img_shape=size, ori_shape=size))
 
@@ -180,6 +206,8 @@ class APCNNInferencer(ImageClassificationInferencer):
     def draw(self, image: InputType, outcome: DataSample, out_file: Optional[str] = None):
         """Draw a prediction and its ROIs on the original image.
 
+        The longer side of the picture has at most ``PICTURE_SIZE`` pixels.
+
         Args:
             image (str | np.ndarray): The input.
             outcome (DataSample): Its prediction.
@@ -190,9 +218,13 @@ class APCNNInferencer(ImageClassificationInferencer):
         """
         if self.visualizer is None:
             self.visualizer = ROIVisualizer.get_instance('apcnn_inferencer')
+        picture = imread(image)[..., ::-1]
+        if max(picture.shape[:2]) > PICTURE_SIZE:
+            picture = imrescale(picture, (PICTURE_SIZE, PICTURE_SIZE))
         return self.visualizer.visualize_cls(
-            imread(image)[..., ::-1],
+            picture,
             outcome,
+            original=True,
             classes=self.classes,
             draw_gt=False,
             out_file=out_file,

@@ -57,12 +57,16 @@ class FGVCAircraftWithBoxes(FGVCAircraft):
     def load_data_list(self):
         """Load image paths, labels and object boxes."""
         folder = os.path.dirname(self.ann_file)
+        file = os.path.join(folder, 'images_box.txt')
         boxes = {}
-        for line in list_from_file(os.path.join(folder, 'images_box.txt')):
+        for line in list_from_file(file):
             name, *sides = line.split()
             x1, y1, x2, y2 = map(float, sides)
             boxes[f'{name}.jpg'] = [x1 - 1, y1 - 1, x2, y2]
         data_list = super().load_data_list()
         for info in data_list:
-            info['object_box'] = boxes[os.path.basename(info['img_path'])]
+            name = os.path.basename(info['img_path'])
+            if name not in boxes:
+                raise ValueError(f'{os.path.abspath(file)} has no box of {name}.')
+            info['object_box'] = boxes[name]
         return data_list

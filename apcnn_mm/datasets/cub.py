@@ -6,7 +6,7 @@ from mmengine import list_from_file
 from mmpretrain.datasets import CUB
 from mmpretrain.registry import DATASETS
 
-from .layout import check_layout
+from .layout import check_layout, read_numbers
 
 
 @DATASETS.register_module()
@@ -50,10 +50,10 @@ class CUBWithBoxes(CUB):
 
     def load_data_list(self):
         """Load image paths, labels and object boxes."""
+        file = os.path.abspath(os.path.join(self.data_root, 'bounding_boxes.txt'))
         boxes = {}
-        for line in list_from_file(os.path.join(self.data_root, 'bounding_boxes.txt')):
-            number, x, y, width, height = map(float, line.split())
-            boxes[int(number)] = [x, y, x + width, y + height]
+        for number, x, y, width, height in read_numbers(file, 5):
+            boxes[number] = [x, y, x + width, y + height]
         data_list = super().load_data_list()
         # The parent keeps the order of images.txt, but not the image numbers.
         files = self._load_data_from_txt(self.ann_file)
@@ -62,5 +62,8 @@ class CUBWithBoxes(CUB):
             for index, file in files.items()
         }
         for info in data_list:
-            info['object_box'] = boxes[numbers[info['img_path']]]
+            number = numbers[info['img_path']]
+            if number not in boxes:
+                raise ValueError(f'{file} has no box of image {number}.')
+            info['object_box'] = boxes[number]
         return data_list

@@ -1,7 +1,9 @@
 """Checks that a data set lies on the disk as it is expected to."""
 
 import os
-from typing import Dict
+from typing import Dict, List
+
+from mmengine import list_from_file
 
 
 def check_layout(
@@ -47,3 +49,30 @@ def check_layout(
         + '\nor\n'.join(trees)
         + '\nPoint to the right folder with --cfg-options data_root=/path/to/it'
     )
+
+
+def read_numbers(file: str, columns: int) -> List[List[float]]:
+    """Read a text file with the same number of numbers in each line; some may be empty.
+
+    Args:
+        file (str): The file.
+        columns (int): The number of numbers.
+
+    Returns:
+        list[list[float]]: One list for each line.
+
+    Raises:
+        ValueError: If a line is not like that.
+    """
+    rows = []
+    for i, line in enumerate(list_from_file(file)):
+        if not line.strip():
+            continue
+        try:
+            row = [float(word) for word in line.split()]
+        except ValueError:
+            row = []
+        if len(row) != columns:
+            raise ValueError(f'{file}, line {i + 1}: {line!r} is not {columns} numbers.')
+        rows.append(row)
+    return rows

@@ -3,6 +3,9 @@
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
+from ..evaluation import ObjectLocalization
+from ..geometry import check_pipeline
+
 
 @HOOKS.register_module()
 class DataCheckHook(Hook):
@@ -16,17 +19,29 @@ class DataCheckHook(Hook):
 
     def __init__(self):
         self._trained_classes = None
+        self._misfits = []
 
     def after_load_checkpoint(self, runner, checkpoint):
-        """Remember the classes that a checkpoint was trained on."""
+        """Remember the classes of a checkpoint, and its layers that do not fit."""
         meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
         self._trained_classes = meta.get('classes')
+        loaded = {
+            name.removeprefix('module.'): tuple(value.shape)
+            for name, value in checkpoint.get('state_dict', checkpoint).items()
+        }
+        self._misfits = [
+            f'{name} is {loaded.get(name, "missing")}, the model has {tuple(value.shape)}'
+            for name, value in _unwrapped(runner.model).state_dict().items()
+            if loaded.get(name) != tuple(value.shape)
+            and not name.endswith('num_batches_tracked')
+        ]
 
     def before_train(self, runner):
         """The head, the training data and the validation data must agree.
 
         Raises:
-            ValueError: If they do not, or if the training data do not fill a batch.
+            ValueError: If they do not, if the training data do not fill a batch, or if
+                boxes cannot be followed through the validation pipeline.
         """
         self._trained_classes = None  # fine-tuning may change the classes
         loader = runner.train_dataloader
@@ -40,25 +55,39 @@ class DataCheckHook(Hook):
         self._check_head(runner, train)
         if runner.val_loop is not None:
             val = runner.val_dataloader.dataset
+            self._check_boxes(runner.val_evaluator, val)
             self._check_head(runner, val)
             self._check_names(val, _classes(train), 'the training data')
 
     def before_test(self, runner):
-        """The head, the test data and the checkpoint must agree.
+        """The model, the test data and the checkpoint must agree.
 
         Raises:
-            ValueError: If they do not.
+            ValueError: If they do not, or if boxes cannot be followed through the test
+                pipeline.
         """
+        if self._misfits:
+            raise ValueError(
+                f'The checkpoint {runner.cfg.get("load_from")} is not one of the model of '
+                f'the config: {len(self._misfits)} of its layers do not fit, such as\n    '
+                + '\n    '.join(self._misfits[:5])
+                + '\nUse the config that the training left in its work directory.'
+            )
         test = runner.test_dataloader.dataset
+        self._check_boxes(runner.test_evaluator, test)
         self._check_head(runner, test)
         self._check_names(test, self._trained_classes, 'the checkpoint')
 
     @staticmethod
+    def _check_boxes(evaluator, dataset):
+        metrics = getattr(evaluator, 'metrics', ())
+        if any(isinstance(metric, ObjectLocalization) for metric in metrics):
+            check_pipeline(getattr(dataset, 'pipeline', None))
+
+    @staticmethod
     def _check_head(runner, dataset):
-        model = runner.model
-        while not hasattr(model, 'head') and hasattr(model, 'module'):
-            model = model.module  # distributed training, test-time augmentation
-        expected = getattr(getattr(model, 'head', None), 'num_classes', None)
+        head = getattr(_unwrapped(runner.model), 'head', None)
+        expected = getattr(head, 'num_classes', None)
         classes = _classes(dataset)
         if None not in (expected, classes) and len(classes) != expected:
             raise ValueError(
@@ -79,8 +108,15 @@ class DataCheckHook(Hook):
             )
 
 
+def _unwrapped(model):
+    """The model in wrappers for distributed training and test-time augmentation."""
+    while not hasattr(model, 'head') and hasattr(model, 'module'):
+        model = model.module
+    return model
+
+
 def _classes(dataset):
-    return dataset.metainfo.get('classes')
+    return getattr(dataset, 'metainfo', {}).get('classes')
 
 
 def _describe(dataset):

@@ -6,20 +6,23 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
 
-from ..visualization import predict_with_attention
+from ..visualization import ROIVisualizer, predict_with_attention
 
 
 @HOOKS.register_module()
 class ROIVisualizationHook(Hook):
     """Hand a figure of ROIs and spatial attention to the visualizer.
 
-    A model that finds no ROIs has none.
+    A model that finds no ROIs has none, and only :class:`ROIVisualizer` can draw it.
 
     Args:
         interval (int): Every so many epochs. Defaults to 10.
         num_images (int): Images of the validation data in the figure, spread over it.
             Defaults to 4.
     """
+
+    # A picture is not worth a checkpoint: that one is saved first.
+    priority = 'LOWEST'
 
     def __init__(self, interval: int = 10, num_images: int = 4):
         self.interval = interval
@@ -30,7 +33,8 @@ class ROIVisualizationHook(Hook):
         """Draw the figure and restore the model's mode."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         finds_rois = getattr(model, 'roi_generator', None) and model.neck.spatial
-        if not finds_rois or runner.val_loop is None:
+        can_draw = isinstance(runner.visualizer, ROIVisualizer)
+        if not finds_rois or not can_draw or runner.val_loop is None:
             return
         if not self.every_n_epochs(runner, self.interval):
             return

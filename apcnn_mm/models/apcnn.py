@@ -55,7 +55,10 @@ class APCNN(ImageClassifier):
         super().__init__(backbone, neck, head, **kwargs)
         if stages not in (RAW, BOTH):
             raise ValueError(f"stages must be 'both' or 'raw', not {stages!r}.")
-        test_stage = (test_cfg or {}).get('stage', stages)
+        test_cfg = dict(test_cfg or {})
+        test_stage = test_cfg.pop('stage', stages)
+        if test_cfg:
+            raise ValueError(f"test_cfg may only have 'stage', not {sorted(test_cfg)}.")
         if test_stage not in (RAW, REFINED, BOTH):
             raise ValueError(
                 f"test_cfg.stage must be 'both', 'refined' or 'raw', not {test_stage!r}."
@@ -72,8 +75,23 @@ class APCNN(ImageClassifier):
                 "stages='both' needs spatial attention to find ROIs: set "
                 "neck.spatial to 'gate' or 'pathway', or stages='raw'."
             )
+        if stages == RAW and refine_at is not None:
+            raise ValueError(
+                f"refine_at={refine_at!r} needs a second stage, but stages='raw' has none."
+            )
         if isinstance(roi_generator, dict):
             roi_generator = TASK_UTILS.build(roi_generator)
+        levels = {'neck.in_channels': len(self.neck.in_channels)}
+        levels['head.num_levels'] = self.head.num_levels
+        if roi_generator is not None:
+            levels['roi_generator.strides'] = len(roi_generator.strides)
+        if len(set(levels.values())) > 1:
+            raise ValueError(f'The numbers of pyramid levels differ: {levels}.')
+        if self.neck.out_channels != self.head.in_channels:
+            raise ValueError(
+                f'neck.out_channels={self.neck.out_channels} and '
+                f'head.in_channels={self.head.in_channels} must be the same.'
+            )
         self.stages = stages
         self.test_stage = test_stage
         self.roi_generator = roi_generator

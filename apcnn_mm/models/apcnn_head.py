@@ -107,6 +107,8 @@ class APCNNHead(ClsHead):
                 f'not {dropblock_gain!r}.'
             )
         self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.num_levels = num_levels
         self.dropblock_probs = tuple(dropblock_probs)
         self.dropblock_gain = dropblock_gain
         self.zoom_in = zoom_in

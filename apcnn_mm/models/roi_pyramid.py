@@ -18,6 +18,10 @@ from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmpretrain.registry import TASK_UTILS
 from torch import Tensor
 
+# Images of one NMS call. Its time and memory grow with the square of the boxes: beyond a
+# training batch of the paper, several calls are faster than one.
+NMS_IMAGES = 16
+
 
 class ROIPyramid(NamedTuple):
     """The ROIs of a batch of images.
@@ -107,12 +111,23 @@ class ROIPyramidGenerator:
 
         Returns:
             ROIPyramid: The ROIs, on the device of ``spatial``.
+
+        Raises:
+            ValueError: If the number of levels or their sizes do not go with ``strides``.
         """
         if len(spatial) != len(self.strides):
             raise ValueError(
                 f'The neck gave {len(spatial)} levels of spatial attention, but '
                 f'roi_generator.strides={self.strides} has {len(self.strides)}.'
             )
+        for attention, stride in zip(spatial, self.strides):
+            # Backbones that do not pad have up to two cells fewer.
+            if abs(attention.size(-1) - image_size[1] / stride) >= 3:
+                raise ValueError(
+                    f'An input of width {image_size[1]} gave a pyramid level of '
+                    f'{attention.size(-1)} cells, which is not of stride {stride}: set '
+                    'roi_generator.strides to those of the outputs of the backbone.'
+                )
         if self.guidance == 'random':
             spatial = [torch.rand_like(attention) for attention in spatial]
         level_anchors = self._anchors(spatial)
@@ -121,7 +136,8 @@ class ROIPyramidGenerator:
         # Each level's mean counts the zeros of its border.
         candidates = torch.cat([s > s.mean(dim=1, keepdim=True) for s in level_scores], 1)
 
-        ranks = self._suppress(anchors, scores, candidates, level_anchors)
+        groups = zip(scores.split(NMS_IMAGES), candidates.split(NMS_IMAGES))
+        ranks = torch.cat([self._suppress(anchors, s, c, level_anchors) for s, c in groups])
 
         level_ranks = ranks.split([len(a) for a in level_anchors], dim=1)
         picks, start = [], 0
@@ -165,7 +181,7 @@ class ROIPyramidGenerator:
         return masked.flatten(1)
 
     def _suppress(self, anchors, scores, candidates, level_anchors):
-        """NMS of all images and levels in one call.
+        """NMS of all levels of these images in one call.
 
         Returns:
             Tensor: (N, A), the larger the better, 0 for what is not kept.

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ..geometry import to_input, to_original
 
-# Figure 5: red, blue and green from the high to the low pyramid level.
-LEVEL_COLORS = ('red', 'blue', 'lime')
+# Figure 5: red, blue and green from the high to the low pyramid level. Here from the low
+# level on; with more levels the colours repeat.
+LEVEL_COLORS = ('lime', 'blue', 'red')
 MERGED_COLOR, OBJECT_COLOR = 'white', 'yellow'
 
 
@@ -27,52 +28,66 @@ class ROIVisualizer(UniversalVisualizer):
     --show-dir``, inferencers and notebooks.
     """
 
-    def visualize_cls(self, image: np.ndarray, data_sample: DataSample, **kwargs):
+    def visualize_cls(
+        self,
+        image: np.ndarray,
+        data_sample: DataSample,
+        original: bool = False,
+        **kwargs,
+    ):
         """Draw the prediction and, where the sample has them, its ROIs.
 
         Args:
             image (np.ndarray): (H, W, 3), the input of the network or the original image.
             data_sample (DataSample): The prediction.
+            original (bool): Whether it is the original image. Defaults to False.
             **kwargs: Arguments of :meth:`UniversalVisualizer.visualize_cls`.
 
         Returns:
             np.ndarray: The picture.
         """
         if 'rois' in data_sample:
-            image = self.draw_rois(image, data_sample)
+            image = self.draw_rois(image, data_sample, original)
         return super().visualize_cls(image, data_sample, **kwargs)
 
-    def draw_rois(self, image: np.ndarray, data_sample: DataSample) -> np.ndarray:
+    def draw_rois(
+        self, image: np.ndarray, data_sample: DataSample, original: bool = False
+    ) -> np.ndarray:
         """Draw the ROIs in the colours of their levels, and the boxes around them.
 
         Args:
             image (np.ndarray): (H, W, 3), the input of the network or the original image.
             data_sample (DataSample): A prediction with ROIs. The merged box is drawn
                 white, the object's own box, where the sample has one, yellow.
+            original (bool): Whether it is the original image, at any size. Defaults to
+                False.
 
         Returns:
             np.ndarray: (H, W, 3).
         """
-        size, input_size = image.shape[:2], data_sample.get('img_shape')
-        on_input = input_size is None or tuple(input_size[:2]) == size
-        rois, merged = data_sample.rois.cpu(), data_sample.merged_box.cpu()
-        if not on_input:
-            rois, merged = (to_original(boxes, data_sample) for boxes in (rois, merged))
+        h, w = image.shape[:2]
+
+        def on_image(boxes):
+            if original:
+                height, width = data_sample.ori_shape[:2]
+                boxes = to_original(boxes, data_sample)
+                boxes = boxes * boxes.new_tensor([w / width, h / height] * 2)
+            # A box may reach past the edge of the image, which matplotlib would warn of.
+            return boxes.clamp(min=0).minimum(boxes.new_tensor([w, h] * 2))
+
         self.set_image(image)
-        top = int(data_sample.roi_levels.max()) if len(rois) else 0
-        for box, level in zip(rois, data_sample.roi_levels):
-            colour = LEVEL_COLORS[(top - int(level)) % len(LEVEL_COLORS)]
+        for box, level in zip(on_image(data_sample.rois.cpu()), data_sample.roi_levels):
+            colour = LEVEL_COLORS[int(level) % len(LEVEL_COLORS)]
             self.draw_bboxes(box, edge_colors=colour, line_widths=1.5)
-        dashed = dict(line_styles='--', line_widths=1.5)
-        self.draw_bboxes(merged, edge_colors=MERGED_COLOR, **dashed)
+        merged = data_sample.merged_box.cpu()
+        outlines = {MERGED_COLOR: merged}
         if 'object_box' in data_sample:
             box = merged.new_tensor(data_sample.object_box)
-            if on_input:
-                box = to_input(box, data_sample)
-            # A box may reach past the edge of the image, which matplotlib would warn of.
-            h, w = size
-            box = box.clamp(min=0).minimum(box.new_tensor([w, h, w, h]))
-            self.draw_bboxes(box, edge_colors=OBJECT_COLOR, **dashed)
+            outlines[OBJECT_COLOR] = to_input(box, data_sample)
+        for colour, box in outlines.items():
+            self.draw_bboxes(
+                on_image(box), edge_colors=colour, line_styles='--', line_widths=1.5
+            )
         return self.get_image()
 
     def draw_figure(
@@ -113,7 +128,7 @@ class ROIVisualizer(UniversalVisualizer):
         for axis in axes.flat:
             axis.axis('off')
         names = [f'ROIs of level {level}' for level in levels]
-        colours = [LEVEL_COLORS[i % len(LEVEL_COLORS)] for i in range(len(names))]
+        colours = [LEVEL_COLORS[level % len(LEVEL_COLORS)] for level in levels]
         lines = [Line2D([], [], color=colour) for colour in colours]
         names += ['merged box', "object's box"]
         lines += [

@@ -22,7 +22,15 @@ def predict_with_attention(
     Returns:
         tuple: The inputs, (H, W, 3) each, as RGB; their predictions; and the spatial
         attention of the raw stage of each, (h, w) for each level from low to high.
+
+    Raises:
+        ValueError: If the model has no spatial attention.
     """
+    if not getattr(model, 'roi_generator', None) or not model.neck.spatial:
+        raise ValueError(
+            f'This {type(model).__name__} has no spatial attention or no ROIs to show. It '
+            "needs model.neck.spatial='gate' or 'pathway', and model.roi_generator."
+        )
     pyramids = []
     handle = model.neck.register_forward_hook(lambda *args: pyramids.append(args[2]))
     try:

@@ -48,3 +48,16 @@ def test_picture_in_original_pixels(inferencer):
     image = np.full((90, 150, 3), 128, np.uint8)
     ((_, sample),) = inferencer.stream([image])
     assert inferencer.draw(image, sample).shape == (90, 150, 3)
+
+
+def test_keywords_of_the_parent(inferencer, trained, tmp_path):
+    path = str(sorted(trained.data_root.glob('images/*/*.jpg'))[0])
+    (sample,) = inferencer(path, return_datasamples=True, show_dir=str(tmp_path))
+    assert sample.rois.shape[1] == 4
+    assert len(list(tmp_path.glob('*.jpg'))) == 1
+
+
+def test_large_pictures_are_drawn_small(inferencer):
+    image = np.full((1500, 3000, 3), 128, np.uint8)
+    ((_, sample),) = inferencer.stream([image])
+    assert inferencer.draw(image, sample).shape == (500, 1000, 3)

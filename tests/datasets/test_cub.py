@@ -48,6 +48,17 @@ def test_missing_file(root, name):
     assert line.split()[0] == name
 
 
+def test_spoilt_boxes(root):
+    file = root / 'bounding_boxes.txt'
+    lines = file.read_text().splitlines()
+    file.write_text('\n'.join([*lines[:2], '3 1.0 2.0', *lines[3:]]) + '\n')
+    with pytest.raises(ValueError, match="bounding_boxes.txt, line 3: '3 1.0 2.0'"):
+        build(root)
+    file.write_text('\n'.join([*lines[:2], *lines[3:], '']) + '\n')
+    with pytest.raises(ValueError, match='bounding_boxes.txt has no box of image 3'):
+        build(root)
+
+
 def test_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match='does not exist'):
         build(tmp_path / 'nowhere')

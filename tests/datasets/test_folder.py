@@ -1,5 +1,8 @@
+from unittest.mock import patch
+
 import numpy as np
 import pytest
+from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS
 from PIL import Image
 
@@ -33,6 +36,26 @@ def test_different_classes_in_the_splits(tmp_path):
         build(tmp_path, 'val')
     (tmp_path / 'val' / 'owl').mkdir()
     assert build(tmp_path, 'val').get_data_info(3)['gt_label'] == 2
+
+
+def test_hidden_folder(tmp_path):
+    """Jupyter leaves such folders behind."""
+    for split in ('train', 'val'):
+        write_images(tmp_path, split, ['jay', '.ipynb_checkpoints'])
+    with pytest.raises(ValueError, match='train/.ipynb_checkpoints'):
+        build(tmp_path, 'train')
+
+
+def test_files_that_are_not_used(tmp_path):
+    write_images(tmp_path, 'train', ['jay', 'wren'])
+    image = Image.open(tmp_path / 'train' / 'jay' / '0.png')
+    image.save(tmp_path / 'train' / 'jay' / 'other.webp')
+    (tmp_path / 'train' / 'jay' / 'IMG_1.HEIC').touch()
+    logger = MMLogger.get_current_instance()
+    with patch.object(logger, 'warning') as warning:
+        assert len(build(tmp_path, 'train')) == 5
+    (message,) = warning.call_args.args
+    assert '1 files' in message and 'IMG_1.HEIC' in message
 
 
 def test_missing_split(tmp_path):

@@ -4,6 +4,7 @@ import torch
 from mmengine.config import ConfigDict
 from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
+from mmpretrain.visualization import UniversalVisualizer
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -24,9 +25,9 @@ def test_pictures_have_the_right_colours(tmp_path):
     )
     red = torch.zeros(3, 64, 64, dtype=torch.uint8)
     red[2] = 255  # BGR
-    sample = DataSample(metainfo=dict(img_path='red.jpg')).set_pred_label(0)
+    sample = DataSample(metainfo=dict(img_path='robin/1.jpg')).set_pred_label(0)
     hook._draw_samples(0, dict(inputs=[red]), [sample])
-    picture = np.asarray(Image.open(tmp_path / 'red.jpg_0.png').convert('RGB'))
+    picture = np.asarray(Image.open(tmp_path / 'robin_1.jpg_0.png').convert('RGB'))
     assert np.abs(picture[-5, -5].astype(int) - [255, 0, 0]).max() < 10
 
 
@@ -40,7 +41,7 @@ class FakeRunner:
 
         self.model = ConfigDict(head=dict(num_classes=head_classes))
         self.train_dataloader, self.val_dataloader = loader(train), loader(val)
-        self.val_loop = True
+        self.val_loop, self.val_evaluator = True, None
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,28 @@ def test_class_check(head_classes, train, val, message):
     else:
         with pytest.raises(ValueError, match=message):
             hook.before_train(runner)
+
+
+def test_a_checkpoint_of_another_model(tiny_model):
+    hook = HOOKS.build(dict(type='DataCheckHook'))
+    runner = FakeRunner(5, None, None)
+    runner.model = tiny_model()
+    runner.test_dataloader, runner.test_evaluator = runner.val_dataloader, None
+    runner.cfg = dict(load_from='other.pth')
+    hook.after_load_checkpoint(runner, dict(state_dict=runner.model.state_dict()))
+    hook.before_test(runner)
+    other = tiny_model(**{'head.hidden_channels': 8})
+    hook.after_load_checkpoint(runner, dict(state_dict=other.state_dict()))
+    with pytest.raises(ValueError, match='(?s)other.pth is not.*head.level_classifiers'):
+        hook.before_test(runner)
+
+
+def test_figures_need_our_visualizer(tiny_model):
+    hook = HOOKS.build(dict(type='ROIVisualizationHook', interval=1))
+    runner = FakeRunner(5, None, None)
+    runner.model, runner.epoch = tiny_model(), 0
+    runner.visualizer = UniversalVisualizer.get_instance('plain')
+    hook.after_train_epoch(runner)
 
 
 def test_too_few_images_for_a_batch():

@@ -179,6 +179,13 @@ def test_a_batch_of_one_in_training(tiny_model):
         (dict(stages='refined'), 'stages'),
         (dict(stages='raw', test_cfg=dict(stage='both')), "stages='raw'"),
         (dict(test_cfg=dict(stage='fused')), 'test_cfg.stage'),
+        (dict(test_cfg=dict(stages='raw')), "'stages'"),
+        (dict(stages='raw', refine_at='conv1'), 'refine_at'),
+        ({'neck.out_channels': 16}, 'head.in_channels=32'),
+        (
+            {'head.num_levels': 2, 'head.dropblock_probs': (0.3, 0.3)},
+            "'head.num_levels': 2",
+        ),
         (dict(roi_generator=None), 'roi_generator'),
         ({'neck.spatial': None}, 'spatial'),
         (dict(refine_at='conv4'), 'conv3'),

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from apcnn_mm.models import AttentionFPN
 
@@ -51,6 +52,33 @@ def test_channel_pathway(fusion):
     masks[2] = (masks[2] + masks[1]) / scale
     for x, mask, attended in zip(pyramid.features, masks, pyramid.attended):
         torch.testing.assert_close(attended, x * mask)
+
+
+@pytest.mark.parametrize('fusion', ['average', 'sum'])
+def test_spatial_pathway(fusion):
+    """Masks shrink by averaging on their way up."""
+    module = neck(spatial='pathway', channel=None, pathway_fusion=fusion).eval()
+    pyramid = module(features())
+    masks = [gate(x) for gate, x in zip(module.spatial_gates, pyramid.features)]
+    scale = 2 if fusion == 'average' else 1
+    for level in (1, 2):
+        below = F.adaptive_avg_pool2d(masks[level - 1], masks[level].shape[-2:])
+        masks[level] = (masks[level] + below) / scale
+    for expected, mask, x, attended in zip(
+        masks, pyramid.spatial, pyramid.features, pyramid.attended
+    ):
+        torch.testing.assert_close(mask, expected)
+        torch.testing.assert_close(attended, x * expected)
+
+
+def test_spatial_gates_start_unsaturated():
+    """With PyTorch's own initialisation, most of the attention starts at 0 or 1."""
+    torch.manual_seed(0)
+    module = AttentionFPN([64, 128, 256])
+    module.init_weights()
+    inputs = [torch.randn(2, c, s, s).relu() for c, s in ((64, 28), (128, 14), (256, 7))]
+    attention = torch.cat([x.flatten() for x in module(tuple(inputs)).spatial])
+    assert ((attention < 0.01) | (attention > 0.99)).float().mean() < 0.1
 
 
 def test_without_attention():

@@ -177,6 +177,21 @@ def test_wrong_number_of_levels():
         ROIPyramidGenerator()(random_attention(1, 64, 64, seed=0, levels=2), (64, 64))
 
 
+def test_wrong_strides():
+    attention = random_attention(1, 448, 448, seed=0)
+    with pytest.raises(ValueError, match='56 cells.*stride 4'):
+        ROIPyramidGenerator(strides=(4, 16, 32))(attention, (448, 448))
+
+
+def test_many_images():
+    """More than go into one call of NMS."""
+    attention = random_attention(35, 96, 96, seed=0)
+    rois = ROIPyramidGenerator()(attention, (96, 96))
+    for i in (0, 15, 16, 34):
+        single = ROIPyramidGenerator()([a[i : i + 1] for a in attention], (96, 96))
+        assert torch.equal(rois.boxes[i], single.boxes[0])
+
+
 @pytest.mark.gpu
 def test_gpu_equals_cpu():
     for seed in range(20):

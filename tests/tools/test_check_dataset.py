@@ -140,6 +140,8 @@ def test_fewer_images_than_a_batch(folders):
     """Training would drop the only batch, and train nothing."""
     text = problem(check(FOLDER_CONFIG, folders, 'model.head.num_classes=3'))
     assert 'has 2 images' in text and 'batch of 16' in text
+    options = ('model.head.num_classes=3', 'train_dataloader.batch_size=1')
+    assert 'batch of one' in problem(check(FOLDER_CONFIG, folders, *options))
 
 
 def test_different_class_folders(folders):
@@ -181,3 +183,11 @@ def test_cars_cropped_to_their_boxes(tmp_path, cropped):
         assert done.returncode == 1
         assert 'train: in 3 of 3 images' in done.stdout
         assert 'original images' in done.stdout and str(tmp_path) in done.stdout
+
+
+def test_real_birds(reference):
+    done = check(
+        'configs/apcnn_r50_cub.py', reference / 'data/cub20', 'model.head.num_classes=20'
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    assert 'train: 600 images, 20 classes' in done.stdout

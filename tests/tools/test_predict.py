@@ -53,22 +53,44 @@ def test_folder(trained, pictures, tmp_path):
         assert {roi['level'] for roi in line['rois']} <= {0, 1, 2}
         merged = [*boxes[:, :2].min(0), *boxes[:, 2:].max(0)]
         assert line['merged_box'] == pytest.approx(merged)
-        assert Image.open(tmp_path / 'drawn' / f'{name}.png').size == (64, 64)
+        assert Image.open(tmp_path / 'drawn' / f'{name}.jpg').size == (64, 64)
+    assert '1 files there are no images' in done.stdout
 
 
 def test_a_stopped_run_goes_on(trained, pictures, tmp_path):
     whole, stopped = tmp_path / 'whole.jsonl', tmp_path / 'stopped.jsonl'
-    assert predict(trained, pictures, whole).returncode == 0
+    for out in (whole, stopped):
+        assert predict(trained, pictures, out).returncode == 0
     text = whole.read_text()
     # Killed in the middle of the fifth line.
     end = [i for i, character in enumerate(text) if character == '\n'][3]
     stopped.write_text(text[: end + 40])
+    good = sum(line['error'] is None for line in read(whole)[:4])
+    # Repaired since then.
+    (pictures / 'empty.jpg').write_bytes((pictures / '0.JPG').read_bytes())
     done = predict(trained, pictures, stopped, '--num-workers', '0')
     assert done.returncode == 0, done.stderr[-3000:]
-    assert '4 images are in' in done.stdout
-    assert [line['image'] for line in read(stopped)] == [
-        line['image'] for line in read(whole)
+    assert f'{good} images are in' in done.stdout
+    results = {line['image']: line for line in read(stopped)}
+    assert results.keys() == {line['image'] for line in read(whole)}
+    assert len(read(stopped)) == len(results)
+    assert [name for name, line in results.items() if line['error']] == [
+        str(pictures / 'cut.jpg')
     ]
+
+
+def test_the_output_of_something_else(trained, pictures, tmp_path):
+    out = tmp_path / 'results.jsonl'
+    out.write_text('my notes')
+    done = predict(trained, pictures / '0.JPG', out)
+    assert done.returncode == 1 and 'Choose another --out' in done.stderr
+    assert out.read_text() == 'my notes'
+    out.unlink()
+    assert predict(trained, pictures / '0.JPG', out).returncode == 0
+    done = predict(
+        trained, pictures / '0.JPG', out, '--cfg-options', 'model.test_cfg.stage=raw'
+    )
+    assert done.returncode == 1 and 'not written with these settings' in done.stderr
 
 
 def test_list_and_single_image(trained, pictures, tmp_path):
@@ -89,14 +111,27 @@ def test_mistakes(trained, tmp_path):
     (tmp_path / 'empty').mkdir()
     done = predict(trained, tmp_path / 'empty', tmp_path / 'out.jsonl')
     assert done.returncode == 1 and 'no images' in done.stderr
+    (tmp_path / 'movie.gif').write_bytes(b'GIF89a\xff\xfe')
+    done = predict(trained, tmp_path / 'movie.gif', tmp_path / 'out.jsonl')
+    assert done.returncode == 1 and 'movie.gif is neither' in done.stderr
 
 
-def test_a_config_with_other_classes(trained, pictures, tmp_path):
-    """mmengine would leave out the last layers and predict noise."""
+@pytest.mark.parametrize(
+    'config, option, message',
+    [
+        (None, 'model.head.hidden_channels=8', 'size mismatch'),
+        ('ablation/plain.py', 'model.head.num_classes=6', 'not ImageClassifier'),
+        (None, 'test_dataloader.dataset.pipeline.2.type=EfficientNetCenterCrop', 'Boxes'),
+    ],
+)
+def test_what_does_not_fit(trained, pictures, tmp_path, config, option, message):
+    """mmengine would leave out layers with a warning, and predict noise."""
+    config = f'configs/{config}' if config else trained.work_dir / 'apcnn_r18_minibirds.py'
     done = run_python(
         'tools/predict.py',
-        *(pictures, trained.work_dir / 'apcnn_r18_minibirds.py', trained.checkpoint),
-        *('--out', tmp_path / 'out.jsonl', '--cfg-options', 'model.head.num_classes=9'),
+        *(pictures, config, trained.checkpoint),
+        *('--out', tmp_path / 'out.jsonl', '--cfg-options', option),
     )
     assert done.returncode == 1
-    assert 'knows 6 classes' in done.stderr and 'num_classes=6' in done.stderr
+    assert message in done.stderr[done.stderr.rindex('ValueError') :]
+    assert not (tmp_path / 'out.jsonl').exists()

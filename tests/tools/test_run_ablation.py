@@ -72,6 +72,8 @@ def test_a_table(minibirds, tmp_path):
     before = (tmp_path / 'fp' / 'seed_0' / 'metrics.json').stat().st_mtime_ns
     done = run_ablation(tmp_path, minibirds, *rows)
     assert done.returncode == 0, done.stderr[-3000:]
+    other = run_ablation(tmp_path, minibirds, *rows, options=['model.head.cal_acc=True'])
+    assert other.returncode == 1 and 'was run with' in other.stderr
     assert (tmp_path / 'fp' / 'seed_0' / 'metrics.json').stat().st_mtime_ns == before
     assert len((tmp_path / 'table_3.md').read_text().splitlines()) == 5
 

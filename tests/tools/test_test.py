@@ -47,7 +47,14 @@ def test_confusion_matrix(trained, tmp_path):
 
 def test_metrics_and_test_time_augmentation(trained, tmp_path):
     out = tmp_path / 'metrics.json'
-    run_test(trained, tmp_path, '--tta', '--out', out, '--out-item', 'metrics')
+    pictures = tmp_path / 'pictures'
+    run_test(
+        trained,
+        tmp_path,
+        *('--tta', '--out', out, '--out-item', 'metrics'),
+        *('--show-dir', pictures, '--interval', '6'),
+    )
+    assert len(list(pictures.glob('*.png'))) == 2
     assert 0 <= json.loads(out.read_text())['accuracy/top1'] <= 100
 
 

@@ -97,6 +97,14 @@ def test_own_folder(tmp_path):
         (['{tmp}/no_scale.py', '--auto-scale-lr'], 'dict(base_batch_size=16)'),
         (['{tmp}/apex.py', '--amp'], 'ApexOptimWrapper'),
         (['{tmp}/no_root.py', '--cfg-options', 'data_root=here'], 'no variable data_root'),
+        (
+            [
+                'configs/apcnn_r50_cub.py',
+                '--cfg-options',
+                'model.backbone.init_cfg.checkpoint={tmp}/r50.pth',
+            ],
+            'weights of the backbone, {tmp}/r50.pth, are missing',
+        ),
     ],
 )
 def test_mistakes(tmp_path, arguments, message):
@@ -110,6 +118,18 @@ def test_mistakes(tmp_path, arguments, message):
     done = train(config, '--work-dir', tmp_path / 'run', *options)
     assert done.returncode != 0
     assert message.format(tmp=tmp_path) in done.stderr[done.stderr.rindex('Error: ') :]
+
+
+def test_weights_that_cannot_be_downloaded(minibirds, tmp_path):
+    done = train(
+        CONFIG,
+        *('--work-dir', tmp_path, '--cfg-options', *TINY, f'data_root={minibirds}'),
+        'model.backbone.init_cfg.type=Pretrained',
+        'model.backbone.init_cfg.checkpoint=http://127.0.0.1:9/r50.pth',
+    )
+    assert done.returncode != 0
+    last = done.stderr[done.stderr.rindex('ConnectionError: ') :]
+    assert 'http://127.0.0.1:9/r50.pth' in last and 'init_cfg.checkpoint=' in last
 
 
 def test_options_of_the_command_line(minibirds, tmp_path):
