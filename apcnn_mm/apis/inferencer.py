@@ -77,8 +77,12 @@ class APCNNInferencer(ImageClassificationInferencer):
                 f'The checkpoint {pretrained} is not one of the model of the config. Use '
                 f'the config that the training left in its work directory. {error}'
             ) from error
-        if self.classes is None:
-            meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+        meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+        # Without other names, mmpretrain takes those of the data set's class, which
+        # are not those of a subset.
+        if classes is None and (
+            meta or len(self.classes or ()) != self.model.head.num_classes
+        ):
             self.classes = meta.get('classes')
 
     def __call__(

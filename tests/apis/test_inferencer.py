@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from mmcv.image import imread
 
 from apcnn_mm.apis import APCNNInferencer
@@ -61,3 +62,18 @@ def test_large_pictures_are_drawn_small(inferencer):
     image = np.full((1500, 3000, 3), 128, np.uint8)
     ((_, sample),) = inferencer.stream([image])
     assert inferencer.draw(image, sample).shape == (500, 1000, 3)
+
+
+def test_names_of_the_classes(trained, tmp_path):
+    """From the checkpoint; not those of all 200 birds for a model of six."""
+    config = str(trained.work_dir / 'apcnn_r18_minibirds.py')
+    checkpoint = torch.load(trained.checkpoint, weights_only=False)
+    names = checkpoint['meta']['dataset_meta']['classes']
+    path = str(next(trained.data_root.glob('images/*/*.jpg')))
+    (result,) = APCNNInferencer(config, str(trained.checkpoint))(path, top_k=6)
+    assert {entry['name'] for entry in result['top']} == set(names)
+    torch.save(dict(state_dict=checkpoint['state_dict'], meta={}), tmp_path / 'bare.pth')
+    (result,) = APCNNInferencer(config, str(tmp_path / 'bare.pth'))(path)
+    assert {entry['name'] for entry in result['top']} == {None}
+    given = APCNNInferencer(config, str(tmp_path / 'bare.pth'), classes=list('abcdef'))
+    assert given(path)[0]['top'][0]['name'] in 'abcdef'

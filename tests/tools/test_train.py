@@ -121,15 +121,19 @@ def test_mistakes(tmp_path, arguments, message):
 
 
 def test_weights_that_cannot_be_downloaded(minibirds, tmp_path):
+    url = 'http://127.0.0.1:9/r18.pth'
+    (tmp_path / 'config.py').write_text(
+        f"_base_ = '{REPO}/{CONFIG}'\n"
+        f"init_cfg = dict(type='Pretrained', checkpoint='{url}')\n"
+        'model = dict(backbone=dict(init_cfg=init_cfg))\n'
+    )
     done = train(
-        CONFIG,
-        *('--work-dir', tmp_path, '--cfg-options', *TINY, f'data_root={minibirds}'),
-        'model.backbone.init_cfg.type=Pretrained',
-        'model.backbone.init_cfg.checkpoint=http://127.0.0.1:9/r50.pth',
+        tmp_path / 'config.py',
+        *('--work-dir', tmp_path / 'run', '--cfg-options', *TINY, f'data_root={minibirds}'),
     )
     assert done.returncode != 0
     last = done.stderr[done.stderr.rindex('ConnectionError: ') :]
-    assert 'http://127.0.0.1:9/r50.pth' in last and 'init_cfg.checkpoint=' in last
+    assert url in last and 'init_cfg.checkpoint=' in last
 
 
 def test_options_of_the_command_line(minibirds, tmp_path):
