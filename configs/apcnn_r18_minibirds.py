@@ -13,12 +13,14 @@ _base_ = [
 
 model = dict(
     backbone=dict(
+        _delete_=True,
+        type='ResNet',
         depth=18,
+        out_indices=(1, 2, 3),
         stem_channels=32,
         base_channels=32,
         # Few steps from scratch: the residual branches count from the first one on.
         zero_init_residual=False,
-        init_cfg=None,
     ),
     neck=dict(in_channels=[64, 128, 256], out_channels=128),
     # The paper's 64, 128 and 256 of 448 pixels.
