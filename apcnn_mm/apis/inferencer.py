@@ -6,6 +6,8 @@ from typing import Iterator, List, Optional, Sequence, Tuple, Union
 import numpy as np
 from mmcv.image import imread, imrescale
 from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.model import BaseModel
 from mmengine.runner import load_checkpoint
 from mmengine.utils import track_iter_progress
 from mmpretrain.apis import ImageClassificationInferencer
@@ -45,7 +47,8 @@ class APCNNInferencer(ImageClassificationInferencer):
     Args:
         model (str | Config | BaseModel): A config, its path, or a model.
         pretrained (str): The checkpoint.
-        device (str, optional): The device. Defaults to the GPU, where there is one.
+        device (str, optional): The device. Defaults to the GPU, where there is one, or
+            to that of the given model.
         classes (Sequence[str], optional): Names of the classes. Defaults to those in the
             checkpoint.
 
@@ -60,6 +63,8 @@ class APCNNInferencer(ImageClassificationInferencer):
     """
 
     def __init__(self, model, pretrained, device=None, classes=None):
+        if device is None and not isinstance(model, BaseModel):
+            device = get_device()
         # mmpretrain would only log a warning about layers that do not fit.
         super().__init__(model, pretrained=False, device=device, classes=classes)
         if not isinstance(self.model, APCNN):
