@@ -111,7 +111,8 @@ class ROIVisualizer(UniversalVisualizer):
             attention from the high to the low level.
         """
         columns = 1 + len(attentions[0])
-        figure = Figure(figsize=(2.4 * columns, 2.6 * len(images) + 0.9), dpi=110)
+        size = (2.4 * columns, 2.6 * len(images) + 0.9)
+        figure = Figure(figsize=size, dpi=110, layout='constrained')
         axes = figure.subplots(len(images), columns, squeeze=False)
         for row, image, sample, attention in zip(axes, images, data_samples, attentions):
             row[0].imshow(self.draw_rois(image, sample))
@@ -130,17 +131,22 @@ class ROIVisualizer(UniversalVisualizer):
         names = [f'ROIs of level {level}' for level in levels]
         colours = [LEVEL_COLORS[level % len(LEVEL_COLORS)] for level in levels]
         lines = [Line2D([], [], color=colour) for colour in colours]
-        names += ['merged box', "object's box"]
-        lines += [
-            Line2D([], [], color=colour, linestyle='--')
-            for colour in (MERGED_COLOR, OBJECT_COLOR)
-        ]
+        outlines = {'merged box': MERGED_COLOR}
+        if any('object_box' in sample for sample in data_samples):
+            outlines["object's box"] = OBJECT_COLOR
+        for name, colour in outlines.items():
+            names.append(name)
+            lines.append(Line2D([], [], color=colour, linestyle='--'))
         figure.legend(
-            lines, names, loc='lower center', ncols=len(names), fontsize=8, facecolor='grey'
+            lines,
+            names,
+            loc='outside lower center',
+            ncols=len(names),
+            fontsize=8,
+            facecolor='grey',
         )
         figure.suptitle(title)
         canvas = FigureCanvasAgg(figure)
-        figure.tight_layout(rect=(0, 0.45 / figure.get_figheight(), 1, 1))
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
