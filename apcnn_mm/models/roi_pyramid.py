@@ -191,7 +191,8 @@ class ROIPyramidGenerator:
         # NMS's own threshold. float32 holds them exactly below 2 ** 24 anchors.
         order = scores.flatten().sort(descending=True, stable=True).indices
         ranks = torch.empty_like(scores).flatten()
-        ranks[order] = torch.arange(order.numel(), 0, -1).to(ranks)
+        n = order.numel()
+        ranks[order] = torch.arange(n, 0, -1, dtype=ranks.dtype, device=ranks.device)
         ranks = ranks.masked_fill(~candidates.flatten(), 0)
 
         # Images and levels stand side by side along x, too far apart to touch. Anchors
