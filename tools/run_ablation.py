@@ -247,7 +247,7 @@ def draw(rows, differences, baseline, path, args):
     axes = figure.subplots()
     here, paper = zip(*(differences(runs, paper) for _, runs, paper, _ in rows))
     spread = [
-        stdev(run[ACCURACY] for run in runs) if len(runs) > 1 else 0
+        stdev(run[ACCURACY] for run in runs) if len(runs) > 1 else float('nan')
         for _, runs, _, _ in rows
     ]
     places = range(len(rows))
