@@ -108,7 +108,8 @@ class ROIVisualizer(UniversalVisualizer):
 
         Returns:
             np.ndarray: (H, W, 3), one row for each image: the ROIs, and the spatial
-            attention from the high to the low level.
+            attention from the high to the low level. The colours of each map go from
+            its lowest to its highest value, so that a flat map still shows a pattern.
         """
         columns = 1 + len(attentions[0])
         size = (2.4 * columns, 2.6 * len(images) + 0.9)
