@@ -13,17 +13,15 @@ import os.path as osp
 import sys
 from typing import NamedTuple, Optional, Tuple
 
-sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare checkout
+import _script  # noqa: F401
+import mmcv
+from mmengine.registry import init_default_scope
+from mmengine.utils import track_parallel_progress
+from mmpretrain.datasets import CUB, FGVCAircraft, StanfordCars
+from mmpretrain.registry import DATASETS
+from PIL import Image
 
-import mmcv  # noqa: E402
-from mmengine.config import DictAction  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from mmengine.utils import track_parallel_progress  # noqa: E402
-from mmpretrain.datasets import CUB, FGVCAircraft, StanfordCars  # noqa: E402
-from mmpretrain.registry import DATASETS  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from apcnn_mm.launch import load_config, merge_options  # noqa: E402
+from apcnn_mm.launch import add_arguments, load_config
 
 # Name, number of classes, and number of images of each split.
 OFFICIAL = {
@@ -69,15 +67,7 @@ class Split(NamedTuple):
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config file path')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='override settings of the config, such as data_root=/path or '
-        'model.head.num_classes=20',
-    )
+    add_arguments(parser)
     return parser.parse_args()
 
 
@@ -233,7 +223,6 @@ def lines(items):
 def main():
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
-    merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     splits, problems = build_splits(cfg)
     paths = sorted({path for split in splits for path in split.paths})

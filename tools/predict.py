@@ -13,36 +13,27 @@ import os
 import os.path as osp
 import sys
 
-sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare checkout
+import _script  # noqa: F401
+from mmengine.utils import ProgressBar, scandir
 
-from mmengine.config import DictAction  # noqa: E402
-from mmengine.utils import ProgressBar, scandir  # noqa: E402
-
-from apcnn_mm.apis import APCNNInferencer  # noqa: E402
-from apcnn_mm.datasets import IMAGE_EXTENSIONS  # noqa: E402
-from apcnn_mm.launch import load_config  # noqa: E402
+from apcnn_mm.apis import APCNNInferencer
+from apcnn_mm.datasets import IMAGE_EXTENSIONS
+from apcnn_mm.launch import add_arguments, load_config
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('input', help='an image, a folder, or a text file with paths')
-    parser.add_argument('config', help='config file path')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    add_arguments(parser, checkpoint=True)
     parser.add_argument('--out', required=True, help='the file to write, JSON lines')
     parser.add_argument('--pictures', help='the dir to save pictures with ROIs')
     parser.add_argument('--top-k', type=int, default=5, help='how many classes to tell')
     parser.add_argument('--batch-size', type=int, default=16)
     parser.add_argument('--num-workers', type=int, default=2, help='that read the images')
     parser.add_argument('--device', help='such as cuda:1 or cpu')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, help='as in train.py'
-    )
     args = parser.parse_args()
-    for path in (args.input, args.config):
-        if not osp.exists(path):
-            parser.error(f'there is no {osp.abspath(path)}')
-    if '://' not in args.checkpoint and not osp.isfile(args.checkpoint):
-        parser.error(f'there is no checkpoint file {osp.abspath(args.checkpoint)}')
+    if not osp.exists(args.input):
+        parser.error(f'there is no {osp.abspath(args.input)}')
     return args
 
 
@@ -124,8 +115,7 @@ def main():
             f'There are no images in {osp.abspath(args.input)}. Expected are files with '
             f'{", ".join(IMAGE_EXTENSIONS)}.'
         )
-    cfg = load_config(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     inferencer = APCNNInferencer(cfg, args.checkpoint, device=args.device)
     common = osp.dirname(osp.commonprefix([osp.abspath(image) for image in images]) + '_')
     errors = 0

@@ -17,11 +17,10 @@ import sys
 from glob import glob
 from statistics import mean, stdev
 
-sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare checkout
+import _script  # noqa: F401
+from matplotlib.figure import Figure
 
-from matplotlib.figure import Figure  # noqa: E402
-
-from apcnn_mm.launch import load_config  # noqa: E402
+from apcnn_mm.launch import load_config
 
 TOOLS = osp.dirname(osp.abspath(__file__))
 CONFIGS = osp.join(osp.dirname(TOOLS), 'configs')

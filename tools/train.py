@@ -3,19 +3,16 @@
 import argparse
 import os
 import os.path as osp
-import sys
 from urllib.error import URLError
 
-sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare checkout
+import _script  # noqa: F401
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner, find_latest_checkpoint
 
-from mmengine.config import DictAction  # noqa: E402
-from mmengine.registry import RUNNERS  # noqa: E402
-from mmengine.runner import Runner, find_latest_checkpoint  # noqa: E402
-
-from apcnn_mm.launch import (  # noqa: E402
+from apcnn_mm.launch import (
+    add_arguments,
     init_distributed_on_cpu,
     load_config,
-    merge_options,
     set_dataloader_defaults,
     set_in_dataloaders,
 )
@@ -23,7 +20,7 @@ from apcnn_mm.launch import (  # noqa: E402
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='train config file path')
+    add_arguments(parser)
     parser.add_argument('--work-dir', help='the dir to save logs and models')
     parser.add_argument(
         '--resume',
@@ -53,15 +50,6 @@ def parse_args():
         help='do not keep the workers of dataloaders alive',
     )
     parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='override settings of the config, such as optim_wrapper.optimizer.lr=0.01 '
-        'or data_root=/path. Lists and tuples: key="[a,b]" or key="(a,b)", without '
-        'white space',
-    )
-    parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -70,27 +58,25 @@ def parse_args():
     return args
 
 
-def merge_args(cfg, args):
-    """Merge the command line into the config."""
+def read_config(args):
+    """The config with the command line, where --cfg-options have the last word."""
+    options = dict(launcher=args.launcher)
+    if args.work_dir is not None:
+        options['work_dir'] = args.work_dir
+    if args.resume is not None:
+        load_from = None if args.resume == 'auto' else args.resume
+        options.update(resume=True, load_from=load_from)
+    cfg = load_config(args.config, {**options, **args.cfg_options})
+    if cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    cfg.launcher = args.launcher
-
-    # work_dir is determined in this order: CLI > config > name of the config
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
-
     if args.amp:
         kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
         if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
             raise ValueError(f'--amp: optim_wrapper.type must be OptimWrapper, not {kind}.')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise ValueError(
@@ -110,7 +96,6 @@ def merge_args(cfg, args):
         set_in_dataloaders(cfg, pin_memory=False)
     if args.no_persistent_workers:
         set_in_dataloaders(cfg, persistent_workers=False)
-    merge_options(cfg, args.cfg_options)
     return cfg
 
 
@@ -145,7 +130,7 @@ def train(cfg):
 
 def main():
     args = parse_args()
-    cfg = merge_args(load_config(args.config, args.cfg_options), args)
+    cfg = read_config(args)
     check_resume(cfg)
     init_distributed_on_cpu(cfg)
     train(cfg)

@@ -17,8 +17,9 @@ import sys
 import torch
 
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
-sys.path.insert(0, ROOT)  # bare checkout
+sys.path.insert(0, osp.join(ROOT, 'tools'))
 
+import _script  # noqa: E402, F401
 from mmengine.config import Config  # noqa: E402
 from mmpretrain.registry import MODELS  # noqa: E402
 
