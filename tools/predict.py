@@ -134,6 +134,8 @@ def read_done(path):
                 image, error = result['image'], result['error']
             except (ValueError, TypeError, KeyError):
                 continue
+            if not isinstance(image, str):
+                continue
             changed = osp.isfile(image) and osp.getmtime(image) > written
             if line.endswith('\n') and error is None and not changed:
                 done[image] = line
