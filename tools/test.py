@@ -102,14 +102,14 @@ def add_tta(cfg):
     """Wrap the model and the pipeline for test-time augmentation."""
     pipeline = cfg.test_dataloader.dataset.pipeline
     if 'tta_pipeline' not in cfg:
-        # Pictures and boxes are those of the first one.
+        # Pictures are those of the first one.
         flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
         cfg.tta_pipeline = deepcopy(pipeline[:-1])
         cfg.tta_pipeline.append(
             dict(type='TestTimeAug', transforms=[flips, [pipeline[-1]]])
         )
     if 'tta_model' not in cfg:
-        cfg.tta_model = dict(type='AverageClsScoreTTA')
+        cfg.tta_model = dict(type='APCNNTTAModel')
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
 

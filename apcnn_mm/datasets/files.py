@@ -42,7 +42,9 @@ class FoundFiles(NamedTuple):
         hidden (list[str]): Hidden files and folders, and those of the system. What is in
             these folders is not looked at.
         unusable (list[str]): Pipes and devices, links that lead nowhere, links to a
-            folder that has been seen already or that the folder itself lies in.
+            folder that has been seen already or that the folder itself lies in, folders
+            that cannot be opened, and those with the name of an image, although what is
+            in them is looked at.
         others (list[str]): Other files.
     """
 
@@ -73,7 +75,14 @@ def find_files(folder: str) -> FoundFiles:
     seen, waiting = {root}, ['']
     while waiting:
         relative = waiting.pop()
-        for name in sorted(os.listdir(os.path.join(folder, relative)), reverse=True):
+        try:
+            names = sorted(os.listdir(os.path.join(folder, relative)), reverse=True)
+        except PermissionError:
+            if not relative:
+                raise
+            found.unusable.append(relative)
+            continue
+        for name in names:
             below = os.path.join(relative, name)
             path = os.path.join(folder, below)
             try:
@@ -84,9 +93,10 @@ def find_files(folder: str) -> FoundFiles:
                 found.hidden.append(below)
             elif stat.S_ISDIR(mode):
                 real = os.path.realpath(path)
-                if real in seen or root.startswith(os.path.join(real, '')):
+                again = real in seen or root.startswith(os.path.join(real, ''))
+                if again or name.lower().endswith(IMAGE_EXTENSIONS):
                     found.unusable.append(below)
-                else:
+                if not again:
                     seen.add(real)
                     waiting.append(below)
             elif not stat.S_ISREG(mode):

@@ -96,8 +96,12 @@ class LoadImage(LoadImageFromFile):
 
         Returns:
             dict | None: The same with the image, (H, W, 3) BGR or (H, W), and its shape.
-            None for what is no image, with ``ignore_empty``.
+            None for what is no image, with ``ignore_empty``. A sample without a path
+            has its image already: mmpretrain's inferencers take out the loading of mmcv
+            alone.
         """
+        if 'img_path' not in results and 'img' in results:
+            return results
         try:
             image = self._load(results['img_path'])
         except (OSError, ValueError):
