@@ -96,8 +96,10 @@ class ClassFolders(BaseDataset):
                 'files are not used, because they are no images by their names '
                 f'({", ".join(IMAGE_EXTENSIONS)})': found.others,
                 'images lie beside the class folders and are not used': loose,
-                'pipes, devices or links (to nowhere, in circles or to what is there '
-                'already) are not used': found.unusable,
+                'paths are not what they seem (pipes, links to nowhere or in circles, '
+                'folders that cannot be opened or have the name of an image)': (
+                    found.unusable
+                ),
             }
         )
         return relabel(data_list, names, self.CLASSES, self.data_root)

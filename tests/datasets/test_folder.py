@@ -126,7 +126,7 @@ def test_links_and_pipes(tmp_path):
         'wren/0.png',
         'wren/1.png',
     ]
-    assert '8 pipes, devices or links' in warning
+    assert '9 paths are not what they seem' in warning
 
 
 @pytest.mark.parametrize('as_file', [False, True])

@@ -1,5 +1,6 @@
 import io
 import os
+import shutil
 import struct
 import zlib
 
@@ -9,6 +10,7 @@ import pytest
 from helpers import REPO
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
+from mmengine.runner import Runner
 from mmpretrain.datasets import PackInputs
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image, PngImagePlugin
@@ -54,6 +56,24 @@ def test_images_are_those_of_mmcv(tmp_path, pixels, options, turned):
     )
     np.testing.assert_array_equal(results.pop('img'), expected.pop('img'))
     assert results == expected
+
+
+def test_an_image_that_is_there_already(pixels):
+    """mmpretrain's inferencers load images themselves, and name no file."""
+    results = dict(img=pixels, img_shape=(20, 30), ori_shape=(20, 30))
+    assert TRANSFORMS.build(dict(type='LoadImage'))(dict(results)) == results
+
+
+def test_training_names_the_file(minibirds, tmp_path):
+    root = shutil.copytree(minibirds, tmp_path / 'minibirds')
+    (path,) = root.glob('images/001.*/*_0001.jpg')
+    path.write_bytes(b'')
+    cfg = Config.fromfile(REPO / 'configs/apcnn_r18_minibirds.py')
+    cfg.train_dataloader.dataset.data_root = str(root)
+    cfg.train_dataloader.update(num_workers=1, batch_size=2)
+    loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    with pytest.raises(ValueError, match=f'{path} is empty'):
+        list(loader)
 
 
 def test_files_that_are_no_images(tmp_path, pixels, monkeypatch):
