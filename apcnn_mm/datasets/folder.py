@@ -49,9 +49,12 @@ class ClassFolders(BaseDataset):
         if not isinstance(split, str) or not split:
             raise TypeError(f"split must be a folder's name, such as 'val', not {split!r}.")
         example = f'CLASS/ANY_NAME.jpg (or {", ".join(IMAGE_EXTENSIONS[1:])})'
+        names = ['train', split]
+        if not os.path.isdir(os.path.join(data_root, 'train')):
+            names.insert(1, 'val')  # the same error for each split
         check_layout(
             data_root,
-            {'train/': example, f'{split}/': example},
+            {f'{name}/': example for name in names},
             'ClassFolders',
             way_out=_how_to_split(data_root),
         )

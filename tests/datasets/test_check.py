@@ -195,11 +195,11 @@ def test_different_class_folders(folders):
 
 def test_class_folders_without_splits(folders):
     # The folder around it is split already.
-    for text in check(FOLDER_CONFIG, folders / 'val', FOLDERS)[1]:
-        assert f'This folder fits: {folders}\n' in text and 'split_dataset' not in text
+    text = problem(FOLDER_CONFIG, folders / 'val', FOLDERS)
+    assert f'This folder fits: {folders}\n' in text and 'split_dataset' not in text
     (folders / 'train').rename(folders / 'other')
-    for text in check(FOLDER_CONFIG, folders / 'val', FOLDERS)[1]:
-        assert f"tools/split_dataset.py '{folders}/val' --out" in text
+    text = problem(FOLDER_CONFIG, folders / 'val', FOLDERS)
+    assert f"tools/split_dataset.py '{folders}/val' --out" in text
 
 
 @pytest.mark.parametrize('cropped', [True, False])
