@@ -379,7 +379,7 @@ def parse_args():
     return args
 
 
-if __name__ == '__main__':
+def main():
     args = parse_args()
     try:
         make_minibirds(args.out, args.classes, args.train, args.test, args.size, args.seed)
@@ -389,3 +389,7 @@ if __name__ == '__main__':
         f'MiniBirds: {args.classes} species, {args.classes * args.train} training and '
         f'{args.classes * args.test} test images in {Path(args.out).resolve()}'
     )
+
+
+if __name__ == '__main__':
+    main()
