@@ -1,11 +1,13 @@
 """Train a model. The flags and their precedence are those of mmpretrain."""
 
 import argparse
+import logging
 import os
 import os.path as osp
 from urllib.error import URLError
 
 import _script  # noqa: F401
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
@@ -16,6 +18,7 @@ from apcnn_mm.launch import (
     set_dataloader_defaults,
     set_in_dataloaders,
 )
+from apcnn_mm.misspelt import find_misspelt
 
 
 def parse_args():
@@ -126,11 +129,17 @@ def train(cfg):
         runner.train()
     except URLError as error:
         raise ConnectionError(f'{way_out} ({error})') from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            '--resume goes on from the last checkpoint, where there is one.'
+        ) from None
 
 
 def main():
     args = parse_args()
     cfg = read_config(args)
+    for sentence in find_misspelt(cfg):
+        print_log(sentence, 'current', logging.WARNING)
     check_resume(cfg)
     init_distributed_on_cpu(cfg)
     train(cfg)

@@ -17,12 +17,11 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='RGBVisualizationHook', enable=False),
+    # Of this package. Here they stay when a config has custom_hooks of its own.
+    data_check=dict(type='DataCheckHook'),
+    epoch_seed=dict(type='EpochSeedHook'),
+    roi_visualization=dict(type='ROIVisualizationHook', interval=10),
 )
-custom_hooks = [
-    dict(type='DataCheckHook'),
-    dict(type='EpochSeedHook'),
-    dict(type='ROIVisualizationHook', interval=10),
-]
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -34,6 +34,8 @@ def test_pictures_have_the_right_colours(tmp_path):
 class FakeRunner:
     """A runner that has what DataCheckHook looks at."""
 
+    _resume, _hooks, param_schedulers = False, (), None
+
     def __init__(self, head_classes, train, val):
         def loader(classes):
             dataset = ConfigDict(metainfo=dict(classes=classes), data_root='data/birds')
@@ -41,7 +43,7 @@ class FakeRunner:
 
         self.model = ConfigDict(head=dict(num_classes=head_classes))
         self.train_dataloader, self.val_dataloader = loader(train), loader(val)
-        self.val_loop, self.val_evaluator = True, None
+        self.val_loop, self.val_evaluator = True, ConfigDict(metrics=[])
 
 
 @pytest.mark.parametrize(
