@@ -9,12 +9,18 @@ import torch
 from helpers import tiny_config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
-from mmengine.optim import ReduceOnPlateauLR
+from mmengine.optim import (
+    CosineAnnealingLR,
+    OptimWrapper,
+    OptimWrapperDict,
+    ReduceOnPlateauLR,
+)
 from mmengine.runner import Runner
 from mmpretrain.evaluation import Accuracy, SingleLabelMetric
 from mmpretrain.registry import MODELS
 
 from apcnn_mm.engine.monitor_check import check_monitored
+from apcnn_mm.engine.resume_check import ignored_settings
 
 
 class Own(BaseMetric):
@@ -105,7 +111,9 @@ def test_testing_after_fine_tuning(minibirds, tmp_path):
     meta = dict(dataset_meta=dict(classes=tuple('abcdefghi')))
     nine = dict(state_dict=MODELS.build(cfg.model).state_dict(), meta=meta)
     torch.save(nine, tmp_path / 'nine.pth')
-    options = dict(load_from=str(tmp_path / 'nine.pth'), train_dataloader__dataset__indices=4)
+    options = dict(
+        load_from=str(tmp_path / 'nine.pth'), train_dataloader__dataset__indices=4
+    )
     runner = build(minibirds, tmp_path, **options)
     runner.train()
     assert 'accuracy/top1' in runner.test()
@@ -133,34 +141,85 @@ def resume(trained, tmp_path, checkpoint=None, **options):
     return '\n'.join(records)
 
 
+def test_a_longer_run_keeps_the_schedule_of_the_shorter(trained, tmp_path):
+    """Epoch 6 is trained with the learning rate of the end."""
+    logged = resume(trained, tmp_path, **{'train_cfg.max_epochs': 6})
+    assert 'param_scheduler 2: T_max is' in logged
+    assert 'load_from=CHECKPOINT without resume' in logged
+    assert (tmp_path / 'epoch_6.pth').is_file()
+
+
+def test_the_same_settings_are_not_mentioned(trained, tmp_path):
+    assert 'is ignored' not in resume(trained, tmp_path)
+
+
+def states(kind=torch.optim.AdamW, schedulers=1, eta_min=0.0, step=3, groups=1, **settings):
+    """What a run has after some steps."""
+    parameters = [{'params': [torch.nn.Parameter(torch.zeros(1))]} for _ in range(groups)]
+    optimizer = kind(parameters, **{'lr': 0.1, **settings})
+    cosine = [
+        CosineAnnealingLR(optimizer, T_max=9, eta_min=eta_min) for _ in range(schedulers)
+    ]
+    for _ in range(step):
+        optimizer.step()
+        for scheduler in cosine:
+            scheduler.step()
+    return SimpleNamespace(optim_wrapper=OptimWrapper(optimizer), param_schedulers=cosine)
+
+
+def ignored(**settings):
+    run = states()
+    schedulers = [scheduler.state_dict() for scheduler in run.param_schedulers]
+    checkpoint = dict(optimizer=run.optim_wrapper.state_dict(), param_schedulers=schedulers)
+    return ignored_settings(states(step=0, **settings), checkpoint)
+
+
 @pytest.mark.parametrize(
-    'options, ignored',
+    'settings, expected',
     [
         ({}, []),
-        ({'train_dataloader.batch_size': 4}, []),
-        ({'optim_wrapper.optimizer.lr': 0.5}, ['initial_lr is 0.001', '0.5 in the config']),
-        ({'optim_wrapper.optimizer.weight_decay': 0.1}, ['weight_decay is 0.05', '0.1 in']),
-        ({'param_scheduler.1.eta_min': 1e-5}, ['param_scheduler 2: eta_min is 0', '1e-05 in']),
-        ({'param_scheduler': None}, []),
-        # Epoch 6 would be trained with the learning rate of the end.
-        ({'train_cfg.max_epochs': 6}, ['param_scheduler 2: T_max is']),
-        ({'param_scheduler': [dict(type='LinearLR', end=9)]}, ['param_scheduler has 2 parts']),
-        ({'default_hooks.epoch_seed.type': 'EpochSeedHook'}, []),
+        ({'lr': 0.5}, ['initial_lr is 0.1 in the checkpoint, and 0.5 in the config']),
+        ({'weight_decay': 0.3}, ['weight_decay is 0.01 in the checkpoint, and 0.3']),
+        (
+            {'betas': (0.8, 0.9)},
+            ['betas is (0.9, 0.999) in the checkpoint, and (0.8, 0.9)'],
+        ),
+        ({'eta_min': 0.01}, ['param_scheduler 1: eta_min is 0.0 in']),
+        # Without schedulers the learning rate stays what it was.
+        ({'schedulers': 0}, ['optimizer: lr is', 'has 1 parts in the checkpoint, and 0']),
+        ({'schedulers': 2}, ['has 1 parts in the checkpoint, and 2']),
     ],
 )
-def test_settings_that_a_resumed_run_ignores(trained, tmp_path, options, ignored):
-    logged = resume(trained, tmp_path, **options)
-    for text in ignored:
-        assert text in logged
-    assert ('Of the config this is ignored' in logged) == bool(ignored)
-    assert not ignored or 'load_from=CHECKPOINT without resume' in logged
+def test_settings_that_a_resumed_run_ignores(settings, expected):
+    sentences = ignored(**settings)
+    assert len(sentences) == len(expected)
+    for sentence, part in zip(sentences, expected):
+        assert part in sentence
 
 
-def test_resuming_with_another_optimizer(trained, tmp_path):
-    sgd = dict(type='SGD', lr=0.1, momentum=0.9)
-    options = {'optim_wrapper.optimizer': dict(_delete_=True, **sgd)}
-    with pytest.raises(ValueError, match="another optimizer.*'momentum'"):
-        resume(trained, tmp_path, **options)
+def test_several_optimizers():
+    both = OptimWrapperDict(a=states().optim_wrapper, b=states(lr=0.5).optim_wrapper)
+    other = OptimWrapperDict(a=states().optim_wrapper, b=states(lr=0.6).optim_wrapper)
+    runner = SimpleNamespace(optim_wrapper=other, param_schedulers={'a': []})
+    checkpoint = dict(optimizer=both.state_dict(), param_schedulers={'a': []})
+    (sentence,) = ignored_settings(runner, checkpoint)
+    assert sentence.startswith('b: initial_lr is 0.5')
+
+
+def test_a_checkpoint_without_states():
+    assert ignored_settings(states(), dict(meta={})) == []
+
+
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(kind=torch.optim.SGD, momentum=0.9), "has no .*'momentum'"),
+        (dict(groups=2), 'groups the parameters otherwise'),
+    ],
+)
+def test_resuming_with_another_optimizer(settings, message):
+    with pytest.raises(ValueError, match=f'another optimizer.*{message}.*load_from'):
+        ignored(**settings)
 
 
 @pytest.mark.parametrize('change', ['order', 'set', 'layers'])
