@@ -25,6 +25,7 @@ _HOOKS = (
     'checkpoint',
     'data_check',
     'epoch_seed',
+    'finite',
     'logger',
     'param_scheduler',
     'roi_visualization',
