@@ -1,6 +1,7 @@
 """Train a model. The flags and their precedence are those of mmpretrain."""
 
 import argparse
+import glob
 import os
 import os.path as osp
 import sys
@@ -10,8 +11,9 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare chec
 
 from mmengine.config import DictAction  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
-from mmengine.runner import Runner, find_latest_checkpoint  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
 
+from apcnn_mm.engine.work_dir_lock import check_work_dir  # noqa: E402
 from apcnn_mm.launch import (  # noqa: E402
     init_distributed_on_cpu,
     load_config,
@@ -115,10 +117,11 @@ def merge_args(cfg, args):
 
 
 def check_resume(cfg):
-    """mmengine would start over in silence."""
+    """The work directory must be free and, to resume, hold a checkpoint."""
+    check_work_dir(cfg.work_dir)
     if cfg.get('resume') and cfg.get('load_from') is None:
-        found = osp.isdir(cfg.work_dir) and find_latest_checkpoint(cfg.work_dir)
-        if not found:
+        # mmengine would start over in silence.
+        if not glob.glob(osp.join(glob.escape(cfg.work_dir), '*.pth')):
             raise FileNotFoundError(
                 f'--resume: there is no checkpoint in {osp.abspath(cfg.work_dir)}. Give '
                 'its path (--resume FILE), the directory of the run (--work-dir), or '
