@@ -113,9 +113,8 @@ class DataCheckHook(Hook):
 
     def _check_layers(self, runner):
         if self._misfits:
-            path = runner.cfg.get('load_from') or 'to resume'
             raise ValueError(
-                f'The checkpoint {path} is not one of the model of the config: '
+                f'The checkpoint {runner._load_from} is not one of the model of the config: '
                 f'{len(self._misfits)} of its layers do not fit:{_lines(self._misfits)}\n'
                 'Use the config that the training left in its work directory.'
             )

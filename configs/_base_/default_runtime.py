@@ -9,12 +9,13 @@ default_hooks = dict(
     # their own, such as CUB-200-2011, the best one is the best on the test images:
     # report the last epoch.
     checkpoint=dict(
-        type='CheckpointHook',
+        type='ResumableCheckpointHook',
         interval=1,
         max_keep_ckpts=3,
         save_best='accuracy/top1',
         rule='greater',
     ),
+    finite=dict(type='FiniteHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='RGBVisualizationHook', enable=False),
     # Of this package. Here they stay when a config has custom_hooks of its own.

@@ -119,7 +119,7 @@ def test_testing_after_fine_tuning(minibirds, tmp_path):
     assert 'accuracy/top1' in runner.test()
 
     for method in ('test', 'val'):  # without training
-        runner = build(minibirds, tmp_path, **options)
+        runner = build(minibirds, tmp_path / method, **options)
         with pytest.raises(ValueError, match='nine.pth is not one of the model'):
             getattr(runner, method)()
 

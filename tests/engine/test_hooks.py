@@ -71,7 +71,7 @@ def test_a_checkpoint_of_another_model(tiny_model):
     runner = FakeRunner(5, None, None)
     runner.model = tiny_model()
     runner.test_dataloader, runner.test_evaluator = runner.val_dataloader, None
-    runner.cfg = dict(load_from='other.pth')
+    runner._load_from = 'other.pth'
     hook.after_load_checkpoint(runner, dict(state_dict=runner.model.state_dict()))
     hook.before_test(runner)
     other = tiny_model(**{'head.hidden_channels': 8})
