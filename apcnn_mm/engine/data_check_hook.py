@@ -32,15 +32,21 @@ class DataCheckHook(Hook):
         A run that is resumed must fit at once; settings that it ignores are logged.
 
         Raises:
-            ValueError: If the checkpoint to resume has another model, optimizer or other
-                classes.
+            ValueError: If there is no model in the checkpoint or, of a run that is
+                resumed, another model, another optimizer or other classes.
         """
-        meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+        checkpoint = checkpoint if isinstance(checkpoint, dict) else {}
+        meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
         self._trained_classes = meta.get('classes')
         loaded = {
             name.removeprefix('module.'): tuple(value.shape)
             for name, value in checkpoint.get('state_dict', checkpoint).items()
+            if hasattr(value, 'shape')
         }
+        if not loaded:
+            raise ValueError(
+                f'The checkpoint {runner._load_from} holds no weights of a model.'
+            )
         self._misfits = [
             f'{name} is {loaded.get(name, "missing")}, the model has {tuple(value.shape)}'
             for name, value in _unwrapped(runner.model).state_dict().items()

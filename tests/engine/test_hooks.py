@@ -80,6 +80,14 @@ def test_a_checkpoint_of_another_model(tiny_model):
         hook.before_test(runner)
 
 
+@pytest.mark.parametrize('content', [[1, 2], {}, {'model': 1}, {'state_dict': {}}])
+def test_a_file_without_a_model(content):
+    runner = FakeRunner(5, None, None)
+    runner._load_from = 'no_model.pth'
+    with pytest.raises(ValueError, match='no_model.pth holds no weights'):
+        HOOKS.build(dict(type='DataCheckHook')).after_load_checkpoint(runner, content)
+
+
 def test_figures_need_our_visualizer(tiny_model):
     hook = HOOKS.build(dict(type='ROIVisualizationHook', interval=1))
     runner = FakeRunner(5, None, None)
