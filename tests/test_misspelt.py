@@ -1,11 +1,14 @@
 """One sentence for a setting that mmengine passes over in silence."""
 
+import sys
+
 import pytest
 from helpers import MINIBIRDS_CONFIG, REPO
 from mmengine.config import Config
 
 from apcnn_mm.launch import load_config
 from apcnn_mm.misspelt import find_misspelt
+from tools import check_dataset, train
 
 
 @pytest.mark.parametrize('path', sorted((REPO / 'configs').rglob('[!_]*.py'), key=str))
@@ -48,3 +51,36 @@ def test_auto_scale_lr_needs_the_batch_size():
     cfg = Config(dict(auto_scale_lr=dict(enable=True)))
     (sentence,) = find_misspelt(cfg)
     assert 'no base_batch_size' in sentence
+
+
+def test_check_dataset_says_it(minibirds, monkeypatch, capsys):
+    options = [f'data_root={minibirds}', 'model.head.num_classes=6', 'load_form=x.pth']
+    arguments = [
+        'check_dataset.py',
+        str(REPO / MINIBIRDS_CONFIG),
+        '--cfg-options',
+        *options,
+    ]
+    monkeypatch.setattr(sys, 'argv', arguments)
+    check_dataset.main()
+    assert (
+        'WARNING: load_form has no effect. Is load_from meant?' in capsys.readouterr().out
+    )
+
+
+def test_train_says_it(tmp_path, monkeypatch):
+    """Before anything is built."""
+    said = []
+    monkeypatch.setattr(train, 'print_log', lambda text, *_: said.append(text))
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    arguments = [
+        '--work-dir',
+        str(tmp_path),
+        '--resume',
+        '--cfg-options',
+        'load_form=x.pth',
+    ]
+    monkeypatch.setattr(sys, 'argv', ['train.py', str(REPO / MINIBIRDS_CONFIG), *arguments])
+    with pytest.raises(FileNotFoundError):  # nothing to resume
+        train.main()
+    assert said == ['load_form has no effect. Is load_from meant?']

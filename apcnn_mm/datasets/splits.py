@@ -2,6 +2,7 @@
 
 import hashlib
 import os.path as osp
+import signal
 import sys
 from functools import partial
 from typing import Dict, List, NamedTuple, Optional, Tuple
@@ -82,7 +83,14 @@ def open_pictures(split: Split, processes: int) -> Dict[str, Picture]:
     task = partial(open_picture, split.loading)
     if processes > 1:
         opened = track_parallel_progress(
-            task, paths, processes, chunksize=8, file=sys.stderr
+            task,
+            paths,
+            processes,
+            # At Ctrl-C only this process has something to say.
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_IGN),
+            chunksize=8,
+            file=sys.stderr,
         )
     else:
         opened = track_progress(task, paths, file=sys.stderr)

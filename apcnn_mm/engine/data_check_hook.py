@@ -120,9 +120,10 @@ class DataCheckHook(Hook):
     def _check_layers(self, runner):
         if self._misfits:
             raise ValueError(
-                f'The checkpoint {runner._load_from} is not one of the model of the config: '
-                f'{len(self._misfits)} of its layers do not fit:{_lines(self._misfits)}\n'
-                'Use the config that the training left in its work directory.'
+                f'The checkpoint {runner._load_from} is not one of the model of the '
+                f'config: {len(self._misfits)} of its layers do not fit:'
+                f'{_lines(self._misfits)}\nUse the config that the '
+                'training left in its work directory.'
             )
 
     @staticmethod
