@@ -172,7 +172,7 @@ def read_json(path):
     try:
         with open(path, encoding='utf-8') as file:
             return json.load(file)
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
 
 
