@@ -224,6 +224,25 @@ def test_nothing_to_resume(minibirds, copied):
         train(minibirds, copied, resume=True)
 
 
+@pytest.mark.parametrize('resume', [True, False])
+def test_code_is_not_run(minibirds, copied, tmp_path, resume):
+    """Neither by a checkpoint that is named, nor by one that lies in the directory."""
+    flag = tmp_path / 'flag'
+
+    class Code:
+        def __reduce__(self):
+            return exec, (f'open({str(flag)!r}, "w")',)
+
+    checkpoint = dict(load_file(copied / 'epoch_3.pth'), evil=Code())
+    torch.save(checkpoint, copied / 'epoch_3.pth')
+    options = dict(load_from=str(copied / 'epoch_3.pth'), resume=resume)
+    with pytest.raises(ValueError, match='epoch_3.pth is refused'):
+        train(minibirds, tmp_path / 'run', **options)
+    if resume:
+        assert train(minibirds, copied, resume=True).validated == [3]
+    assert not flag.exists()
+
+
 def spoil(runner):
     next(runner.model.parameters()).data[0] = float('nan')
 
