@@ -12,6 +12,7 @@ from helpers import MINIBIRDS_CONFIG, REPO, TINY
 from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
 
 from apcnn_mm.checkpoints import load_file
 
@@ -241,6 +242,11 @@ def test_code_is_not_run(minibirds, copied, tmp_path, resume):
     if resume:
         assert train(minibirds, copied, resume=True).validated == [3]
     assert not flag.exists()
+
+
+def test_a_validation_alone_saves_nothing():
+    hook = HOOKS.build(dict(type='ResumableCheckpointHook', save_best='accuracy/top1'))
+    hook.after_val_epoch(None, {'accuracy/top1': 50.0})
 
 
 def spoil(runner):
