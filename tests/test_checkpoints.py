@@ -6,10 +6,12 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from helpers import MINIBIRDS_CONFIG, REPO
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader, load_checkpoint
 
+from apcnn_mm.apis import APCNNInferencer
 from apcnn_mm.checkpoints import TRUST, load_file
 
 
@@ -113,6 +115,21 @@ def test_initial_weights_are_safe(checkpoint, tmp_path):
     with pytest.raises(ValueError, match='weights.pth is refused'):
         load_checkpoint(module, path)
     assert not flag.exists()
+
+
+def test_predictions_are_safe(checkpoint, tmp_path):
+    """Neither code nor damage is taken for a checkpoint of another model."""
+    config, flag = str(REPO / MINIBIRDS_CONFIG), tmp_path / 'flag'
+    torch.save(dict(checkpoint, evil=touch(flag)), tmp_path / 'evil.pth')
+    with pytest.raises(ValueError, match='evil.pth is refused'):
+        APCNNInferencer(config, str(tmp_path / 'evil.pth'))
+    assert not flag.exists()
+    (tmp_path / 'half.pth').write_bytes((tmp_path / 'evil.pth').read_bytes()[:700])
+    with pytest.raises(ValueError, match='half.pth is damaged'):
+        APCNNInferencer(config, str(tmp_path / 'half.pth'))
+    torch.save(checkpoint, tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match='other.pth is not one of the model'):
+        APCNNInferencer(config, str(tmp_path / 'other.pth'))
 
 
 def test_text_in_a_checkpoint_is_not_run(checkpoint, tmp_path):

@@ -94,6 +94,8 @@ class ResumableCheckpointHook(CheckpointHook):
 
     def after_val_epoch(self, runner, metrics):
         """Save the best checkpoint, and in the last one that it has been validated."""
+        if not hasattr(self, 'file_backend'):
+            return  # runner.val(): nothing is trained, so nothing becomes the best
         step = _step(runner)
         runner.message_hub.update_info('last_validation', step)
         super().after_val_epoch(runner, metrics)

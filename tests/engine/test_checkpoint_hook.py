@@ -12,6 +12,7 @@ from helpers import MINIBIRDS_CONFIG, REPO, TINY
 from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
 
 from apcnn_mm.checkpoints import load_file
 
@@ -222,6 +223,30 @@ def test_nothing_to_resume(minibirds, copied):
         damage(copied / name, 'half')
     with pytest.raises(FileNotFoundError, match='(?s)copied.*epoch_3.pth.*epoch_2.pth'):
         train(minibirds, copied, resume=True)
+
+
+@pytest.mark.parametrize('resume', [True, False])
+def test_code_is_not_run(minibirds, copied, tmp_path, resume):
+    """Neither by a checkpoint that is named, nor by one that lies in the directory."""
+    flag = tmp_path / 'flag'
+
+    class Code:
+        def __reduce__(self):
+            return exec, (f'open({str(flag)!r}, "w")',)
+
+    checkpoint = dict(load_file(copied / 'epoch_3.pth'), evil=Code())
+    torch.save(checkpoint, copied / 'epoch_3.pth')
+    options = dict(load_from=str(copied / 'epoch_3.pth'), resume=resume)
+    with pytest.raises(ValueError, match='epoch_3.pth is refused'):
+        train(minibirds, tmp_path / 'run', **options)
+    if resume:
+        assert train(minibirds, copied, resume=True).validated == [3]
+    assert not flag.exists()
+
+
+def test_a_validation_alone_saves_nothing():
+    hook = HOOKS.build(dict(type='ResumableCheckpointHook', save_best='accuracy/top1'))
+    hook.after_val_epoch(None, {'accuracy/top1': 50.0})
 
 
 def spoil(runner):
