@@ -14,6 +14,7 @@ import _script  # noqa: F401
 
 from apcnn_mm.datasets.check import check_datasets
 from apcnn_mm.launch import add_arguments, load_config
+from apcnn_mm.misspelt import find_misspelt
 
 
 def parse_args():
@@ -27,6 +28,8 @@ def main():
     cfg = load_config(args.config, args.cfg_options)
     report, problems = check_datasets(cfg, os.cpu_count())
     print(report)
+    for sentence in find_misspelt(cfg):
+        print(f'\nWARNING: {sentence}')
     for problem in problems:
         print(f'\nPROBLEM: {problem}')
     if problems:
