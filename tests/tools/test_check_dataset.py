@@ -21,6 +21,7 @@ def test_good_data(minibirds):
 def test_problem(minibirds, monkeypatch, capsys, where):
     root = minibirds if where == 'right' else minibirds / 'images'
     options = (f'data_root={root}', *TINY, 'model.head.num_classes=5')
+    options += ('default_hooks.checkpont.interval=2',)
     arguments = [
         'check_dataset.py',
         str(REPO / MINIBIRDS_CONFIG),
@@ -34,5 +35,6 @@ def test_problem(minibirds, monkeypatch, capsys, where):
         right='model.head.num_classes is 5', wrong='train, val and test: FileNotFoundError'
     )
     assert f'PROBLEM: {expected[where]}' in text
+    assert 'WARNING: default_hooks.checkpont has no effect' in text
     last = 'Not ready for training. Problems, listed above: 1.'
     assert text.splitlines()[-1] == last
