@@ -49,9 +49,12 @@ class ClassFolders(BaseDataset):
         if not isinstance(split, str) or not split:
             raise TypeError(f"split must be a folder's name, such as 'val', not {split!r}.")
         example = f'CLASS/ANY_NAME.jpg (or {", ".join(IMAGE_EXTENSIONS[1:])})'
+        names = ['train', split]
+        if not os.path.isdir(os.path.join(data_root, 'train')):
+            names.insert(1, 'val')  # the same error for each split
         check_layout(
             data_root,
-            {'train/': example, f'{split}/': example},
+            {f'{name}/': example for name in names},
             'ClassFolders',
             way_out=_how_to_split(data_root),
         )
@@ -96,8 +99,10 @@ class ClassFolders(BaseDataset):
                 'files are not used, because they are no images by their names '
                 f'({", ".join(IMAGE_EXTENSIONS)})': found.others,
                 'images lie beside the class folders and are not used': loose,
-                'pipes, devices or links (to nowhere, in circles or to what is there '
-                'already) are not used': found.unusable,
+                'paths are not what they seem (pipes, links to nowhere or in circles, '
+                'folders that cannot be opened or have the name of an image)': (
+                    found.unusable
+                ),
             }
         )
         return relabel(data_list, names, self.CLASSES, self.data_root)

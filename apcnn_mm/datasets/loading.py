@@ -33,7 +33,9 @@ class LoadImage(LoadImageFromFile):
 
     On top of mmcv's :class:`LoadImageFromFile`, folders, pipes and devices are never
     opened, and an image's size is read from its header before it is decoded: a file of
-    some megabytes can hold gigabytes of pixels.
+    some megabytes can hold gigabytes of pixels. An image that is there already is left as
+    it is: mmpretrain's inferencers load images themselves, and only know to take mmcv's
+    transform out of a pipeline.
 
     **Required Keys:**
 
@@ -101,6 +103,8 @@ class LoadImage(LoadImageFromFile):
             alone.
         """
         if 'img_path' not in results and 'img' in results:
+            return results
+        if 'img' in results:
             return results
         try:
             image = self._load(results['img_path'])

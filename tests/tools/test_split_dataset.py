@@ -1,0 +1,22 @@
+import numpy as np
+from helpers import run_python
+from PIL import Image
+
+
+def test_command(tmp_path):
+    """From class folders to the next command; an error is a sentence."""
+    random = np.random.default_rng(0)
+    for name in ('jay', 'wren'):
+        (tmp_path / 'all' / name).mkdir(parents=True)
+        for i in range(5):
+            pixels = random.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / 'all' / name / f'{i}.png')
+    out = tmp_path / 'my pictures'
+    command = ('tools/split_dataset.py', tmp_path / 'all', '--out', out)
+    done = run_python(*command)
+    assert done.returncode == 0, done.stderr
+    assert '       4       1  jay\n       4       1  wren\n' in done.stdout
+    assert f"data_root='{out}' model.head.num_classes=2" in done.stdout
+    again = run_python(*command)
+    assert again.returncode == 1 and 'Traceback' not in again.stderr
+    assert f'{out} is there already' in again.stderr
