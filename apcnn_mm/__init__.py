@@ -7,7 +7,21 @@ from .requirements import check_requirements
 
 check_requirements()
 
-from . import datasets, engine, evaluation, models, visualization  # noqa: E402
+from . import (  # noqa: E402
+    checkpoints,
+    datasets,
+    engine,
+    evaluation,
+    models,
+    visualization,
+)
 
 __version__ = '0.1.0'
-__all__ = ['datasets', 'engine', 'evaluation', 'models', 'visualization']
+__all__ = [
+    'checkpoints',
+    'datasets',
+    'engine',
+    'evaluation',
+    'models',
+    'visualization',
+]

@@ -56,7 +56,7 @@ def test_other_options_are_those_of_mmengine():
         'c': [1, (2, 'x')],
         'd': True,
         'e': 'xy',
-        'backbone.pretrained': False,
+        'model.backbone.pretrained': False,
     }
     assert parse(*options) == expected
     # Later options are added, and win.

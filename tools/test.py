@@ -3,11 +3,13 @@
 import argparse
 import os
 import os.path as osp
+import tempfile
 from copy import deepcopy
 
 import _script  # noqa: F401
 import mmengine
 from mmengine.config import ConfigDict
+from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -61,7 +63,49 @@ def parse_args():
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.out is None and args.out_item is not None:
         parser.error('--out-item needs --out')
+    if args.out is not None:
+        endings = ('.pkl', '.pickle')
+        if args.out_item == 'metrics':
+            endings += ('.json', '.yml', '.yaml')
+        try:
+            check_output(args.out, endings)
+        except (OSError, ValueError) as error:
+            parser.error(f'--out: {error}')
     return args
+
+
+def check_output(path, endings):
+    """Find out before a test whether its results can be written.
+
+    Args:
+        path (str): The file to write.
+        endings (tuple[str]): What its name may end in.
+
+    Raises:
+        OSError: If it cannot be written.
+        ValueError: If its name has another ending.
+    """
+    path = osp.abspath(path)
+    if not path.endswith(endings):
+        raise ValueError(f'{path} must end in {" or ".join(endings)}')
+    os.makedirs(osp.dirname(path), exist_ok=True)
+    if osp.exists(path):
+        with open(path, 'ab'):
+            pass
+    else:
+        tempfile.TemporaryFile(dir=osp.dirname(path)).close()
+
+
+def write_metrics(metrics, path):
+    """Write metrics to a file that is whole at any time."""
+    kind = osp.splitext(path)[1][1:]
+    if kind not in ('pkl', 'pickle'):  # which alone have tensors
+        metrics = {
+            name: value.tolist() if hasattr(value, 'tolist') else value
+            for name, value in metrics.items()
+        }
+    mmengine.dump(metrics, f'{path}.tmp', file_format=kind)
+    os.replace(f'{path}.tmp', path)
 
 
 def read_config(args):
@@ -122,8 +166,8 @@ def main():
     if args.out and args.out_item != 'metrics':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
     metrics = runner.test()
-    if args.out and args.out_item == 'metrics':
-        mmengine.dump(metrics, args.out)
+    if args.out and args.out_item == 'metrics' and is_main_process():
+        write_metrics(metrics, args.out)
 
 
 if __name__ == '__main__':

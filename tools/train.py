@@ -1,14 +1,18 @@
 """Train a model. The flags and their precedence are those of mmpretrain."""
 
 import argparse
+import glob
+import logging
 import os
 import os.path as osp
 from urllib.error import URLError
 
 import _script  # noqa: F401
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
+from apcnn_mm.engine.work_dir_lock import check_work_dir
 from apcnn_mm.launch import (
     add_arguments,
     init_distributed_on_cpu,
@@ -16,6 +20,7 @@ from apcnn_mm.launch import (
     set_dataloader_defaults,
     set_in_dataloaders,
 )
+from apcnn_mm.misspelt import find_misspelt
 
 
 def parse_args():
@@ -100,10 +105,11 @@ def read_config(args):
 
 
 def check_resume(cfg):
-    """mmengine would start over in silence."""
+    """The work directory must be free and, to resume, hold a checkpoint."""
+    check_work_dir(cfg.work_dir)
     if cfg.get('resume') and cfg.get('load_from') is None:
-        found = osp.isdir(cfg.work_dir) and find_latest_checkpoint(cfg.work_dir)
-        if not found:
+        # mmengine would start over in silence.
+        if not glob.glob(osp.join(glob.escape(cfg.work_dir), '*.pth')):
             raise FileNotFoundError(
                 f'--resume: there is no checkpoint in {osp.abspath(cfg.work_dir)}. Give '
                 'its path (--resume FILE), the directory of the run (--work-dir), or '
@@ -126,11 +132,17 @@ def train(cfg):
         runner.train()
     except URLError as error:
         raise ConnectionError(f'{way_out} ({error})') from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            '--resume goes on from the last checkpoint, where there is one.'
+        ) from None
 
 
 def main():
     args = parse_args()
     cfg = read_config(args)
+    for sentence in find_misspelt(cfg):
+        print_log(sentence, 'current', logging.WARNING)
     check_resume(cfg)
     init_distributed_on_cpu(cfg)
     train(cfg)

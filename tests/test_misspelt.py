@@ -1,0 +1,50 @@
+"""One sentence for a setting that mmengine passes over in silence."""
+
+import pytest
+from helpers import MINIBIRDS_CONFIG, REPO
+from mmengine.config import Config
+
+from apcnn_mm.launch import load_config
+from apcnn_mm.misspelt import find_misspelt
+
+
+@pytest.mark.parametrize('path', sorted((REPO / 'configs').rglob('[!_]*.py'), key=str))
+def test_our_configs_have_none(path):
+    assert find_misspelt(Config.fromfile(path)) == []
+
+
+@pytest.mark.parametrize(
+    'option, meant',
+    [
+        ('default_hooks.checkpont.interval', 'default_hooks.checkpoint'),
+        ('default_hooks.visualisation.enable', 'default_hooks.visualization'),
+        ('train_cfgs.max_epochs', 'train_cfg'),
+        ('param_schedulers', 'param_scheduler'),
+        ('load_form', 'load_from'),
+        ('val_dataloder.batch_size', 'val_dataloader'),
+        ('randomnes.seed', 'randomness'),
+        ('custom_hook', 'custom_hooks'),
+        ('auto_scale_lr.enabled', 'auto_scale_lr.enable'),
+        ('env_cfg.cudnn_benchmrk', 'env_cfg.cudnn_benchmark'),
+        ('env_cfg.mp_cfg.start_method', 'env_cfg.mp_cfg.mp_start_method'),
+        ('optim_wrapper.paramwise_cfg.custom_key', 'paramwise_cfg.custom_keys'),
+    ],
+)
+def test_misspelt(option, meant):
+    cfg = load_config(REPO / MINIBIRDS_CONFIG, {option: 1})
+    (sentence,) = find_misspelt(cfg)
+    assert 'has no effect' in sentence and f'{meant} meant?' in sentence
+
+
+@pytest.mark.parametrize(
+    'option',
+    ['base_lr', 'norm_cfg.type', 'aug_pipeline', 'default_hooks.ema.type', 'img_size'],
+)
+def test_names_of_ones_own(option):
+    assert find_misspelt(load_config(REPO / MINIBIRDS_CONFIG, {option: 1})) == []
+
+
+def test_auto_scale_lr_needs_the_batch_size():
+    cfg = Config(dict(auto_scale_lr=dict(enable=True)))
+    (sentence,) = find_misspelt(cfg)
+    assert 'no base_batch_size' in sentence
