@@ -7,6 +7,7 @@ One figure for each class of the test data, or one for the images that are given
 
 import argparse
 import os.path as osp
+import sys
 
 import _script  # noqa: F401
 import mmcv
@@ -15,6 +16,7 @@ from mmpretrain.registry import DATASETS, VISUALIZERS
 from apcnn_mm.apis import APCNNInferencer
 from apcnn_mm.launch import add_arguments, load_config
 from apcnn_mm.visualization import predict_with_attention
+from apcnn_mm.visualization.names import as_text
 
 
 def parse_args():
@@ -67,7 +69,10 @@ def main():
     cfg = load_config(args.config, args.cfg_options)
     inferencer = APCNNInferencer(cfg, args.checkpoint, device=args.device)
     if args.images:
-        figures = {'images': [inferencer.load(image) for image in args.images]}
+        try:
+            figures = {'images': [inferencer.load(image) for image in args.images]}
+        except (OSError, ValueError) as error:  # no image
+            sys.exit(str(error))
     else:
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         chosen = choose_samples(dataset, args.classes, args.per_class)
@@ -81,7 +86,7 @@ def main():
         )
         path = osp.join(osp.abspath(args.out), f'{name.replace("/", "_")}.png')
         mmcv.imwrite(figure[..., ::-1], path)
-        print(path)
+        print(as_text(path))
 
 
 if __name__ == '__main__':

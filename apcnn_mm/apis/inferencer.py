@@ -6,7 +6,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
-from mmcv.image import imrescale
+from mmcv.image import imresize
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -275,8 +275,10 @@ class APCNNInferencer(ImageClassificationInferencer):
         if self.visualizer is None:
             self.visualizer = ROIVisualizer.get_instance('apcnn_inferencer')
         picture = to_rgb(read_image(image, self.loading)['img'])
-        if max(picture.shape[:2]) > PICTURE_SIZE:
-            picture = imrescale(picture, (PICTURE_SIZE, PICTURE_SIZE))
+        scale = PICTURE_SIZE / max(picture.shape[:2])
+        if scale < 1:
+            height, width = (max(1, round(scale * side)) for side in picture.shape[:2])
+            picture = imresize(picture, (width, height))
         return self.visualizer.visualize_cls(
             picture,
             outcome,

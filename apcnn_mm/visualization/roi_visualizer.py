@@ -127,8 +127,8 @@ class ROIVisualizer(UniversalVisualizer):
                 height, width = data_sample.get('picture_shape', data_sample.ori_shape)[:2]
                 boxes = to_original(boxes, data_sample)
                 boxes = boxes * boxes.new_tensor([w / width, h / height] * 2)
-            # A box may reach past the edge of the image, which matplotlib would warn of.
-            return boxes.clamp(min=0).minimum(boxes.new_tensor([w, h] * 2))
+            # mmengine would warn of a box that reaches the edge of the image.
+            return boxes.clamp(min=0).minimum(boxes.new_tensor([w, h] * 2) - 0.01)
 
         self.set_image(image)
         for box, level in zip(on_image(data_sample.rois.cpu()), data_sample.roi_levels):

@@ -76,6 +76,14 @@ def test_large_pictures_are_drawn_small(inferencer):
     assert inferencer.draw(image, sample).shape == (500, 1000, 3)
 
 
+@pytest.mark.parametrize('size', [(1, 1), (1, 5000), (5000, 1)])
+def test_pictures_of_odd_images(inferencer, size, tmp_path):
+    image = np.full((*size, 3), 128, np.uint8)
+    ((_, sample),) = inferencer.stream([image])
+    picture = inferencer.draw(image, sample, str(tmp_path / 'picture.jpg'))
+    assert picture.shape == (min(size[0], 1000), min(size[1], 1000), 3)
+
+
 def test_names_of_the_classes(trained, tmp_path):
     """From the checkpoint; not those of all 200 birds for a model of six."""
     config = str(trained.work_dir / 'apcnn_r18_minibirds.py')

@@ -2,12 +2,14 @@ import json
 import os
 import shutil
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from helpers import run_python
 from PIL import Image
 
+from apcnn_mm.apis import images
 from tools import predict as script
 
 
@@ -223,14 +225,18 @@ def test_pictures_of_a_finished_run(predict, pictures, tmp_path):
         next(drawn.rglob('*.jpg')).unlink()
 
 
-def test_hostile_folders(predict, pictures, tmp_path):
+def test_hostile_folders(predict, pictures, tmp_path, monkeypatch):
+    warnings = []
+    logger = Mock(warning=warnings.append)
+    monkeypatch.setattr(images.MMLogger, 'get_current_instance', lambda: logger)
     os.mkfifo(pictures / 'pipe')
     (pictures / 'sub' / 'x.jpg').mkdir()
     (pictures / 'sub' / 'loop').symlink_to(pictures)
     (pictures / 'self.jpg').symlink_to('self.jpg')
     (pictures / '.hidden.jpg').write_bytes((pictures / '0.JPG').read_bytes())
-    status, output = predict(pictures, tmp_path / 'out.jsonl')
-    assert status == 0 and '1 hidden files and folders are left out' in output
+    status, _ = predict(pictures, tmp_path / 'out.jsonl')
+    assert status == 0
+    assert len(warnings) == 1 and '1 hidden files and folders are left out' in warnings[0]
     lines = {
         os.path.relpath(line['image'], pictures): line
         for line in read(tmp_path / 'out.jsonl')

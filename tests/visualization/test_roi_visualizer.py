@@ -51,6 +51,14 @@ def test_no_rois(visualizer):
     visualizer.visualize_cls(image, plain, out_file=None)
 
 
+def test_a_box_that_reaches_the_edge(visualizer):
+    """Or past it: no warnings."""
+    data = sample(rois=torch.tensor([[-5.0, 0, 160, 128]] * 3))
+    with catch_warnings():
+        simplefilter('error')
+        visualizer.draw_rois(np.zeros((128, 160, 3), np.uint8), data)
+
+
 def test_draws_into_the_picture_of_mmpretrain(visualizer, tmp_path):
     image = np.zeros((128, 160, 3), np.uint8)
     path = tmp_path / 'picture.png'
