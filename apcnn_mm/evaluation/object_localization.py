@@ -7,6 +7,7 @@ from mmdet.structures.bbox import bbox_overlaps
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
 
+from ..arguments import check_choice, check_number
 from ..geometry import to_original
 
 
@@ -36,6 +37,10 @@ class ObjectLocalization(BaseMetric):
     default_prefix = 'localization'
 
     def __init__(self, iou_threshold: float = 0.5, collect_device: str = 'cpu'):
+        check_number(
+            'ObjectLocalization.iou_threshold', iou_threshold, minimum=0, maximum=1
+        )
+        check_choice('ObjectLocalization.collect_device', collect_device, ('cpu', 'gpu'))
         super().__init__(collect_device=collect_device)
         self.iou_threshold = iou_threshold
 
