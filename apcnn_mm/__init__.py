@@ -8,6 +8,9 @@ from .requirements import check_requirements
 check_requirements()
 
 from . import datasets, engine, evaluation, models, visualization  # noqa: E402
+from .model_zoo import register_models  # noqa: E402
+
+register_models()
 
 __version__ = '0.1.0'
 __all__ = ['datasets', 'engine', 'evaluation', 'models', 'visualization']
