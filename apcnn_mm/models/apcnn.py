@@ -8,6 +8,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from .attention_fpn import AttentionPyramid
+from .class_names import ClassNames
 from .roi_pyramid import ROIPyramid
 from .stages import BackboneStages
 
@@ -15,7 +16,7 @@ RAW, REFINED, BOTH = 'raw', 'refined', 'both'
 
 
 @MODELS.register_module()
-class APCNN(ImageClassifier):
+class APCNN(ClassNames, ImageClassifier):
     """Attention pyramid CNN (section 3).
 
     The raw stage classifies the whole image and finds the ROI pyramid. The refined
