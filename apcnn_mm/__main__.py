@@ -1,6 +1,6 @@
 """What a bug report needs: versions, devices, compiled ops, and where the files lie.
 
-    python -m apcnn_mm
+python -m apcnn_mm
 """
 
 from importlib.metadata import PackageNotFoundError, version
