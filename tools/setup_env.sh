@@ -49,14 +49,19 @@ alive() {
     return $status
 }
 
-# pip takes a package whose installation was cut short for an installed one. So a step
-# that was cut short is done anew, whatever seems to be there.
+# Install with pip. It takes a package for installed that was cut short between its list
+# of files, which is written last, and the rest: such a package is forgotten.
 install() {
-    local mark=$unfinished$1 text=$2 anew=()
+    local mark=$unfinished$1 text=$2 info
     shift 2
-    if [ -e "$mark" ]; then anew=(--ignore-installed); fi
+    if [ -e "$mark" ]; then
+        for info in "$packages"/*.dist-info; do
+            if [ ! -s "$info/RECORD" ]; then rm -rf "$info"; fi
+        done
+        rm -rf "$packages"/~*  # moved aside to be replaced
+    fi
     touch "$mark"
-    alive "$text" install --quiet ${anew[@]+"${anew[@]}"} --find-links "$wheels" \
+    alive "$text" install --quiet --find-links "$wheels" \
         --constraint "$wheels/constraints.txt" "$@" && rm "$mark"
 }
 
@@ -98,7 +103,7 @@ set_up() {
     mkdir -p "$wheels" && printf '%s\n' "${torch[@]}" "$mmcv" >"$wheels/constraints.txt" ||
         return
     local build=false
-    if ! python -m pip download --quiet --no-deps --only-binary :all: \
+    if ! python -c 'import mmcv.ops' >/dev/null 2>&1 && ! python -m pip download --quiet --no-deps --only-binary :all: \
         --find-links "$wheels" --dest "$wheels" "$mmcv" >/dev/null 2>&1; then
         build=true
         check_compiler || return
@@ -142,6 +147,7 @@ if ! is_supported python; then
     exit 1
 fi
 prefix=$(python -c 'import sys; print(sys.prefix)')
+packages=$(python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 unfinished=$prefix/apcnn_mm_unfinished_  # and the step that has begun
 wheels=$prefix/apcnn_mm_wheels
 

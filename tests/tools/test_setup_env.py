@@ -11,9 +11,11 @@ PYTHON = """#!/bin/bash
 cd {folder}
 case "$*" in
     *sys.prefix*) echo {folder} ;;
+    *platlib*) echo {folder}/packages ;;
     *sysconfig*) echo {folder}/include ;;
     *version_info*) exit 0 ;;
     *"import apcnn_mm"*) [ -e complete ] || exit 1 ;;
+    *"import mmcv.ops"*) [ -e mmcv ] || exit 1 ;;
     "-m pip show"*) [ -e other_family ] ;;
     "-m pip download"*) [ -e wheel ] ;;
     *)
@@ -39,7 +41,7 @@ class Environment:
 
     def write(self, name, text=''):
         path = self.folder / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return path
 
@@ -111,19 +113,30 @@ def test_no_nvcc(environment):
     assert status == 0 and calls
 
 
+def test_mmcv_is_there(environment):
+    """Something else is missing; that is no reason to compile."""
+    environment.write('mmcv')
+    status, output, calls = environment.run(CXX='no_such_compiler')
+    assert status == 0 and [call.split()[2] for call in calls] == ['install', 'install']
+
+
 @pytest.mark.parametrize('step', ['torch==', 'wheel --quiet', '--editable'])
 def test_interrupted(environment, step):
-    """The next run does the step that was cut short anew, and only that one."""
+    """The next run completes the environment, which looks complete, perhaps."""
+    half = environment.write('packages/half-1.0.dist-info/METADATA')
+    whole = environment.write('packages/whole-1.0.dist-info/RECORD', 'whole.py')
+    moved = environment.write('packages/~oved/file.py')
     environment.write('interrupted', step)
     status, output, calls = environment.run(CUDA_VISIBLE_DEVICES='')
-    assert status == 1 and step in calls[-1] and '--ignore-installed' not in calls[-1]
+    assert status == 1 and step in calls[-1] and half.exists()
+
     if step == '--editable':
-        environment.write('complete')  # in parts
+        environment.write('complete')
     status, output, calls = environment.run(CUDA_VISIBLE_DEVICES='')
-    assert status == 0 and 'complete' in output
-    for call in calls:
-        anew = step in call and 'install' in call.split()
-        assert ('--ignore-installed' in call) == anew
+    assert status == 0 and 'complete' in output and len(calls) == 3
+    assert whole.exists()
+    if 'wheel' not in step:  # building installs nothing
+        assert not half.exists() and not moved.exists()
     assert environment.run() == (0, '', [])
 
 
