@@ -7,10 +7,24 @@ from .requirements import check_requirements
 
 check_requirements()
 
-from . import datasets, engine, evaluation, models, visualization  # noqa: E402
+from . import (  # noqa: E402
+    checkpoints,
+    datasets,
+    engine,
+    evaluation,
+    models,
+    visualization,
+)
 from .model_zoo import register_models  # noqa: E402
 
 register_models()
 
 __version__ = '0.1.0'
-__all__ = ['datasets', 'engine', 'evaluation', 'models', 'visualization']
+__all__ = [
+    'checkpoints',
+    'datasets',
+    'engine',
+    'evaluation',
+    'models',
+    'visualization',
+]

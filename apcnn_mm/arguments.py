@@ -37,16 +37,16 @@ def check_number(
     if isinstance(value, bool) or not isinstance(value, kind):
         wanted = 'a whole number' if integer else 'a number'
         raise TypeError(f'{name} must be {wanted}, not {value!r}.')
-    if not (
-        math.isfinite(value) and minimum <= value <= maximum and above < value < below
-    ):
+    if not (math.isfinite(value) and minimum <= value <= maximum and above < value < below):
         limits = {
             'at least': minimum,
             'at most': maximum,
             'above': above,
             'below': below,
         }
-        words = [f'{text} {limit}' for text, limit in limits.items() if math.isfinite(limit)]
+        words = [
+            f'{text} {limit}' for text, limit in limits.items() if math.isfinite(limit)
+        ]
         raise ValueError(
             f'{name} must be {" and ".join(words) or "finite"}, not {value!r}.'
         )

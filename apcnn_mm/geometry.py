@@ -11,37 +11,45 @@ them leave the centre of the image where it is, up to the rounding to whole pixe
 import torch
 from torch import Tensor
 
+LOADING = {'LoadImage', 'LoadImageFromFile'}
 RESIZING = {'Resize', 'ResizeEdge'}
-OTHER_TRANSFORMS = {
-    'LoadImageFromFile',
-    'RemoveBottomRows',
-    'CenterCrop',
-    'RandomFlip',
-    'PackInputs',
-    'TestTimeAug',
-}
+OTHER_TRANSFORMS = {'RemoveBottomRows', 'CenterCrop', 'RandomFlip', 'PackInputs'}
 
 
 def check_pipeline(pipeline):
     """Check that boxes can be followed through a test pipeline.
 
     Args:
-        pipeline (Compose): The pipeline.
+        pipeline (Compose): The pipeline. Those of test-time augmentation are checked
+            view by view.
 
     Raises:
         ValueError: If it has a transform whose geometry is not recorded, or more than one
             resizing.
     """
-    names = [type(transform).__name__ for transform in getattr(pipeline, 'transforms', ())]
-    resizings = [name for name in names if name in RESIZING]
-    unknown = [name for name in names if name not in RESIZING | OTHER_TRANSFORMS]
-    if unknown or len(resizings) > 1:
-        raise ValueError(
-            'Boxes cannot be followed back to the original images through a test pipeline '
-            f'of {", ".join(names)}. Use at most one of {", ".join(sorted(RESIZING))}, and '
-            f'otherwise {", ".join(sorted(OTHER_TRANSFORMS))}. (An evaluation without '
-            'boxes leaves ObjectLocalization out of the evaluators.)'
-        )
+    for transforms in _views(getattr(pipeline, 'transforms', ())):
+        names = [type(transform).__name__ for transform in transforms]
+        resizings = [name for name in names if name in RESIZING]
+        unknown = set(names) - LOADING - RESIZING - OTHER_TRANSFORMS
+        if unknown or len(resizings) > 1:
+            raise ValueError(
+                'Boxes cannot be followed back to the original images through a test '
+                f'pipeline of {", ".join(names)}. Use at most one of '
+                f'{", ".join(sorted(RESIZING))}, and otherwise '
+                f'{", ".join(sorted(LOADING | OTHER_TRANSFORMS))}. (An evaluation without '
+                'boxes leaves ObjectLocalization out of the evaluators.)'
+            )
+
+
+def _views(transforms):
+    """The transforms of each view of test-time augmentation, or of the only one."""
+    transforms = list(transforms)
+    for i, transform in enumerate(transforms):
+        if type(transform).__name__ == 'TestTimeAug':
+            return [
+                transforms[:i] + list(view.transforms) for view in transform.subroutines
+            ]
+    return [transforms]
 
 
 def to_original(boxes: Tensor, sample) -> Tensor:

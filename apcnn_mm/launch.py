@@ -1,25 +1,100 @@
-"""What the scripts in ``tools/`` share."""
+"""What the scripts in ``tools/`` share: their arguments, and how a config is read."""
 
+import argparse
 import os
+import re
 from typing import Optional
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
+
+# Settings that are paths, by the last part of their names. ClassFolders has its pictures
+# in the folder `split`; `data_prefix` may have parts of its own.
+_PATH = re.compile(
+    r'(.*\.)?([^.]*_)?(root|dir|file|path|folder|prefix|uri)(\.[^.]+)?'
+    r'|(.*\.)?(filename|checkpoint|pretrained|load_from|resume_from|split)'
+)
 
 
-def load_config(filename: str, cfg_options: Optional[dict] = None) -> Config:
-    """Read a config and, from ``--cfg-options``, the ``data_root`` of its data sets.
+class OptionsAction(DictAction):
+    """mmengine's ``--cfg-options``, where paths arrive as they are typed.
 
-    mmengine merges options into a config that has been evaluated already, where the
-    variable ``data_root`` has been copied to every data set. Here all of these copies
-    get the new value.
+    :class:`DictAction` drops white space and quotes, splits at commas and turns digits
+    into numbers. Here this is done to settings that are no paths. ``None`` stays None.
+    """
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Add the options to those that the namespace has."""
+        paths, others = {}, []
+        for option in values:
+            key, equals, value = option.partition('=')
+            if not equals:
+                parser.error(
+                    f'{option_string}: {option!r} is not of the form KEY=VALUE. A value '
+                    'with white space needs quotes: KEY="my value"'
+                )
+            if _is_path(key, value):
+                paths[key] = value
+            else:
+                others.append(option)
+        try:
+            super().__call__(parser, namespace, others, option_string)
+        except AssertionError as error:  # brackets
+            parser.error(f'{option_string}: {error}')
+        getattr(namespace, self.dest).update(paths)
+
+
+def _is_path(key, value):
+    if key.endswith('classes'):  # names, or a file with them
+        return os.path.isfile(os.path.expanduser(value))
+    if key.endswith('pretrained') and value.lower() in ('true', 'false'):
+        return False
+    return value != 'None' and _PATH.fullmatch(key) is not None
+
+
+def add_arguments(parser: argparse.ArgumentParser, checkpoint: bool = False):
+    """Add the arguments that scripts share: ``config`` and ``--cfg-options``.
+
+    Args:
+        parser (ArgumentParser): The parser of a script.
+        checkpoint (bool): Whether there is the argument ``checkpoint``, too: a file or
+            an address. Defaults to False.
+    """
+    parser.add_argument('config', type=_existing_file, help='config file path')
+    if checkpoint:
+        parser.add_argument('checkpoint', type=_existing_file, help='checkpoint file')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of the config, such as data_root=/path or '
+        'model.test_cfg.stage=raw. Paths are taken as typed. Lists and tuples: '
+        'key="[a,b]" or key="(a,b)"',
+    )
+
+
+def _existing_file(path):
+    if '://' not in path and not os.path.isfile(path):
+        raise argparse.ArgumentTypeError(f'there is no file {os.path.abspath(path)}')
+    return path
+
+
+def load_config(filename: str, options: Optional[dict] = None) -> Config:
+    """Read a config with the options of the command line.
+
+    Options are those of mmengine, with two differences. The variable ``data_root`` has
+    been copied to every data set when mmengine merges options; here all of these copies
+    get the new value. And data loaders without workers lose what is only for workers,
+    which PyTorch would refuse.
 
     Args:
         filename (str): The config file.
-        cfg_options (dict, optional): The options of the command line.
+        options (dict, optional): The options. Defaults to None.
 
     Returns:
-        Config: The config. The other options are not merged yet.
+        Config: The config.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -28,15 +103,21 @@ def load_config(filename: str, cfg_options: Optional[dict] = None) -> Config:
     if not os.path.isfile(filename):
         raise FileNotFoundError(f'There is no config file {os.path.abspath(filename)}.')
     cfg = Config.fromfile(filename)
-    new_root = (cfg_options or {}).get('data_root')
-    if new_root is not None:
+    options = options or {}
+    if 'data_root' in options:
         if 'data_root' not in cfg:
             raise ValueError(
                 f'{os.path.abspath(filename)} has no variable data_root. Set the '
                 'data_root of each data set, such as --cfg-options '
                 'train_dataloader.dataset.data_root=/path'
             )
-        _replace(cfg._cfg_dict, 'data_root', cfg.data_root, new_root)
+        _replace(cfg._cfg_dict, 'data_root', cfg.data_root, options['data_root'])
+    cfg.merge_from_dict(options)
+    for loader in _dataloaders(cfg):
+        if loader.get('num_workers', 0) == 0:
+            loader.persistent_workers = False
+            for key in ('prefetch_factor', 'timeout', 'multiprocessing_context'):
+                loader.pop(key, None)
     return cfg
 
 
@@ -73,19 +154,6 @@ def set_in_dataloaders(cfg: Config, **values):
     """
     for loader in _dataloaders(cfg):
         loader.update(values)
-
-
-def merge_options(cfg: Config, cfg_options: dict):
-    """Merge ``--cfg-options``, which have the last word.
-
-    Args:
-        cfg (Config): The config, changed in place.
-        cfg_options (dict): The options of the command line.
-    """
-    cfg.merge_from_dict(cfg_options)
-    for loader in _dataloaders(cfg):
-        if loader.get('num_workers', 0) == 0:
-            loader.persistent_workers = False  # there are none; PyTorch would refuse
 
 
 def _dataloaders(cfg):

@@ -7,6 +7,7 @@ classes:
     python tools/train.py configs/apcnn_r50_folder.py \
         --cfg-options data_root=data/my_pictures model.head.num_classes=12
 
+``tools/split_dataset.py`` makes ``train/`` and ``val/`` of class folders without a split.
 The backbone's ImageNet weights are downloaded. Without a network, download
 https://download.pytorch.org/models/resnet50-19c8e357.pth elsewhere and add
 ``model.backbone.init_cfg.checkpoint=resnet50-19c8e357.pth``.
@@ -14,19 +15,7 @@ https://download.pytorch.org/models/resnet50-19c8e357.pth elsewhere and add
 
 _base_ = [
     '_base_/models/apcnn_r50.py',
-    '_base_/datasets/cub_448.py',
+    '_base_/datasets/folder_448.py',
     '_base_/schedules/sgd_bs16_100e.py',
     '_base_/default_runtime.py',
 ]
-
-data_root = 'data/my_pictures'
-
-train_dataloader = dict(
-    dataset=dict(type='ClassFolders', data_root=data_root, split='train')
-)
-val_dataloader = dict(dataset=dict(type='ClassFolders', data_root=data_root, split='val'))
-test_dataloader = val_dataloader
-
-# There are no boxes of objects.
-val_evaluator = [dict(type='Accuracy', topk=(1,))]
-test_evaluator = val_evaluator

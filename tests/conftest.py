@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,9 @@ from mmengine.registry import init_default_scope
 
 import apcnn_mm  # noqa: F401
 from tools.make_minibirds import make_minibirds
+
+# Where the scripts find each other when they are run. At the end: there is a test.py.
+sys.path.append(str(REPO / 'tools'))
 
 
 @pytest.fixture(autouse=True, scope='session')

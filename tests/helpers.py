@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmpretrain.registry import MODELS
+
+from apcnn_mm.launch import load_config
 
 REPO = Path(__file__).parents[1]
 MINIBIRDS_CONFIG = 'configs/apcnn_r18_minibirds.py'
@@ -22,7 +24,7 @@ TINY = [
     'train_dataloader.batch_size=4',
     'default_hooks.logger.interval=1',
     'log_processor.window_size=1',
-    'custom_hooks.2.interval=5',
+    'default_hooks.roi_visualization.interval=5',
     'randomness.seed=0',
 ]
 
@@ -33,6 +35,21 @@ def build_model(config, **options):
     cfg.model.backbone.init_cfg = None
     cfg.merge_from_dict({f'model.{key}': value for key, value in options.items()})
     return MODELS.build(cfg.model)
+
+
+def tiny_config(data_root, work_dir, **options):
+    """The config of the tests, to train in this process; `__` stands for a dot."""
+    tiny = dict(option.split('=', maxsplit=1) for option in TINY)
+    options = {
+        **{key: DictAction._parse_iterable(value) for key, value in tiny.items()},
+        'launcher': 'none',
+        'train_cfg.max_epochs': 1,
+        'data_root': str(data_root),
+        'work_dir': str(work_dir),
+        **{f'{split}_dataloader.num_workers': 0 for split in ('train', 'val', 'test')},
+        **{key.replace('__', '.'): value for key, value in options.items()},
+    }
+    return load_config(REPO / MINIBIRDS_CONFIG, options)
 
 
 def run_python(*arguments, **options):

@@ -1,8 +1,19 @@
 """What mmpretrain offers works with AP-CNN."""
 
+import runpy
+import sys
+from pathlib import Path
+
+import mmengine
+import mmpretrain
 import numpy as np
+import pytest
 import torch
-from mmpretrain import FeatureExtractor, ImageClassificationInferencer
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmpretrain import FeatureExtractor, ImageClassificationInferencer, get_model
+from mmpretrain.apis import ImageRetrievalInferencer
+from mmpretrain.registry import DATASETS
 from mmpretrain.structures import DataSample
 
 
@@ -43,3 +54,42 @@ def test_loss_with_mixup(tiny_model):
     data = model.data_preprocessor(batch, training=True)
     losses = model.train()(**data, mode='loss')
     assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+@pytest.mark.parametrize('kind', ['dataset', 'config', 'paths'])
+def test_image_retrieval(trained, kind):
+    """Each image is found again: there are as many prototypes as images."""
+    cfg = Config.fromfile(trained.work_dir / 'apcnn_r18_minibirds.py')
+    cfg.model = dict(type='ImageToImageRetriever', image_encoder=cfg.model, prototype='')
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+    prototype = dict(dataset=dataset, config=cfg.test_dataloader.dataset, paths=paths)[kind]
+    torch.manual_seed(0)
+    inferencer = ImageRetrievalInferencer(cfg, prototype=prototype, pretrained=False)
+    vectors = inferencer.model.prototype_vecs
+    assert len(vectors) == len(torch.unique(vectors, dim=0)) == 12
+    for i, (match, *_) in enumerate(inferencer(paths, batch_size=5)):
+        assert match['sample_idx'] == i and match['sample']['img_path'] == paths[i]
+        assert float(match['match_score']) == pytest.approx(1, abs=1e-4)
+
+
+def test_analysis_of_results(trained, tmp_path, monkeypatch):
+    """mmpretrain's tool finds the images of the predictions that test.py saves."""
+    tool = Path(mmpretrain.__file__).parent / '.mim/tools/analysis_tools/analyze_results.py'
+    if not tool.is_file():
+        pytest.skip(f'there is no {tool}')
+    config = trained.work_dir / 'apcnn_r18_minibirds.py'
+    model = get_model(str(config), str(trained.checkpoint), device='cpu')
+    dataset = DATASETS.build(Config.fromfile(config).test_dataloader.dataset)
+    data = [dataset[i] for i in range(len(dataset))]
+    with torch.no_grad():
+        samples = model.test_step(pseudo_collate(data))
+    mmengine.dump([sample.to_dict() for sample in samples], tmp_path / 'out.pkl')
+    arguments = [config, tmp_path / 'out.pkl', '--out-dir', tmp_path / 'analysis']
+    monkeypatch.setattr(sys, 'argv', [tool.name, *map(str, arguments)])
+    runpy.run_path(str(tool), run_name='__main__')
+    right = [bool(sample.pred_label == sample.gt_label) for sample in samples]
+    names = [Path(dataset.get_data_info(i)['img_path']).name for i in range(len(dataset))]
+    for folder, wanted in (('success', True), ('fail', False)):
+        shown = {p.name for p in (tmp_path / 'analysis' / folder).glob('*.png')}
+        assert shown == {f'{n}.png' for n, r in zip(names, right) if r is wanted}

@@ -81,3 +81,18 @@ def test_these_pipelines_are_accepted(name):
 def test_other_pipelines_are_refused(transforms):
     with pytest.raises(ValueError, match=transforms[-1]['type']):
         check_pipeline(Compose([TRANSFORMS.build(t) for t in transforms]))
+
+
+def views(*transforms):
+    pack = [dict(type='PackInputs')]
+    loading = [dict(type='LoadImage')]
+    return [*loading, dict(type='TestTimeAug', transforms=[list(transforms), pack])]
+
+
+def test_views_of_test_time_augmentation():
+    """Each is a pipeline of its own."""
+    fine = views(dict(type='Resize', scale=60), dict(type='RandomFlip', prob=1.0))
+    check_pipeline(Compose([TRANSFORMS.build(t) for t in fine]))
+    odd = views(dict(type='Resize', scale=60), dict(type='RandomResizedCrop', scale=64))
+    with pytest.raises(ValueError, match='of LoadImage, RandomResizedCrop'):
+        check_pipeline(Compose([TRANSFORMS.build(t) for t in odd]))

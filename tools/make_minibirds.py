@@ -12,6 +12,8 @@ The same arguments give the same bytes (with the same Pillow).
 
 import argparse
 import math
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,16 @@ LANDSCAPE = np.array(
     dtype=np.float32,
 )  # fmt: skip
 OVERSAMPLING = 3
+# The last one says to others that the data set is complete.
+LISTS = (
+    'images',
+    'image_class_labels',
+    'train_test_split',
+    'bounding_boxes',
+    'parts/part_locs',
+    'classes',
+    'parts/parts',
+)
 
 
 def smooth(points, steps=12):
@@ -290,14 +302,18 @@ def draw_bird(rng, marks, size):
 
 
 def make_minibirds(root, classes, train, test, size, seed):
-    """Write the data set, ``train`` and ``test`` pictures of each of ``classes``."""
+    """Write the data set, ``train`` and ``test`` pictures of each of ``classes``.
+
+    Another MiniBirds in the folder is removed first, its lists before its pictures, and the
+    lists are written last: a run that is stopped leaves no data set, but never a mixture.
+    """
     root = Path(root)
+    remove_minibirds(root)
     names = [f'{i + 1:03d}.{name}' for i, name in enumerate(list(SPECIES)[:classes])]
-    lists = {name: [] for name in ('images', 'image_class_labels', 'train_test_split',
-                                   'bounding_boxes', 'parts/part_locs')}  # fmt: skip
+    lists = {name: [] for name in LISTS}
     number = 0
     for label, (name, marks) in enumerate(zip(names, SPECIES.values())):
-        (root / 'images' / name).mkdir(parents=True, exist_ok=True)
+        (root / 'images' / name).mkdir(parents=True)
         for i in range(train + test):
             number += 1
             image, box, places = draw_bird(
@@ -311,12 +327,37 @@ def make_minibirds(root, classes, train, test, size, seed):
             lists['bounding_boxes'].append(' '.join(f'{value:.1f}' for value in box))
             for part, (x, y) in enumerate(places):
                 lists['parts/part_locs'].append(f'{number} {part + 1} {x:.1f} {y:.1f} 1')
-    (root / 'parts').mkdir(exist_ok=True)
+    (root / 'parts').mkdir()
     lists.update({'classes': names, 'parts/parts': PARTS})
     for name, lines in lists.items():
-        if name != 'parts/part_locs':
+        if name != 'parts/part_locs':  # it has its numbers
             lines = [f'{i + 1} {line}' for i, line in enumerate(lines)]
-        (root / f'{name}.txt').write_text('\n'.join(lines) + '\n')
+        whole = root / f'{name}.txt.tmp'
+        whole.write_text('\n'.join(lines) + '\n')
+        whole.replace(root / f'{name}.txt')
+
+
+def remove_minibirds(root):
+    """Remove a MiniBirds, whole or not, from its folder.
+
+    Raises:
+        FileExistsError: If anything else is there.
+    """
+    lists = [root / f'{name}.txt' for name in LISTS]
+    unfinished = [path.with_suffix('.txt.tmp') for path in lists]
+    expected = {root / 'images', root / 'parts', *lists, *unfinished}
+    others = {*root.glob('[!.]*'), *root.glob('parts/*')} - expected
+    others |= {path for path in root.glob('images/*') if path.name[4:] not in SPECIES}
+    if others or root.is_file():
+        raise FileExistsError(
+            f'{root.resolve()} holds something else than MiniBirds, such as '
+            f'{min(others or [root])}. Choose another folder.'
+        )
+    for path in reversed(lists + unfinished):
+        path.unlink(missing_ok=True)
+    for name in ('parts', 'images'):
+        if (root / name).exists():
+            shutil.rmtree(root / name)
 
 
 def parse_args():
@@ -332,13 +373,23 @@ def parse_args():
     args = parser.parse_args()
     if not 2 <= args.classes <= len(SPECIES):
         parser.error(f'--classes must be between 2 and {len(SPECIES)}, not {args.classes}')
+    for name, least in (('train', 1), ('test', 1), ('size', 32), ('seed', 0)):
+        if (value := getattr(args, name)) < least:
+            parser.error(f'--{name} must be at least {least}, not {value}')
     return args
 
 
-if __name__ == '__main__':
+def main():
     args = parse_args()
-    make_minibirds(args.out, args.classes, args.train, args.test, args.size, args.seed)
+    try:
+        make_minibirds(args.out, args.classes, args.train, args.test, args.size, args.seed)
+    except OSError as error:
+        sys.exit(str(error))
     print(
         f'MiniBirds: {args.classes} species, {args.classes * args.train} training and '
         f'{args.classes * args.test} test images in {Path(args.out).resolve()}'
     )
+
+
+if __name__ == '__main__':
+    main()

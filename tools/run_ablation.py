@@ -8,20 +8,21 @@ that fails does not lose the others. The table and its figure are written after 
 """
 
 import argparse
+import ctypes
+import glob
 import json
 import os
 import os.path as osp
 import re
+import signal
 import subprocess
 import sys
-from glob import glob
 from statistics import mean, stdev
 
-sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare checkout
+import _script  # noqa: F401
+from matplotlib.figure import Figure
 
-from matplotlib.figure import Figure  # noqa: E402
-
-from apcnn_mm.launch import load_config  # noqa: E402
+from apcnn_mm.launch import load_config
 
 TOOLS = osp.dirname(osp.abspath(__file__))
 CONFIGS = osp.join(osp.dirname(TOOLS), 'configs')
@@ -104,23 +105,30 @@ def parse_args():
     return args
 
 
-def write_config(row, base, work_dir):
-    """The config of a row with another base, written to the work directory."""
-    with open(osp.join(CONFIGS, 'ablation', f'{row}.py')) as file:
-        text, count = re.subn(
-            r"^_base_ = 'base.py'$", f'_base_ = {base!r}', file.read(), flags=re.MULTILINE
-        )
-    assert count == 1, row
-    os.makedirs(work_dir, exist_ok=True)
-    path = osp.join(work_dir, f'{row}.py')
-    with open(path, 'w') as file:
-        file.write(text)
-    return path
+def run(script, config, *arguments, base):
+    """Run one of the tools, which tells its own errors and ends when this process does.
+
+    Args:
+        script (str): The tool.
+        config (str): The config of a row.
+        *arguments (str): Its other arguments.
+        base (str): The config that the row is a change of.
+
+    Raises:
+        subprocess.CalledProcessError: If it fails.
+    """
+    subprocess.run(
+        [sys.executable, osp.join(TOOLS, script), config, *arguments],
+        check=True,
+        env={**os.environ, 'ABLATION_BASE': base},
+        preexec_fn=end_with_parent if sys.platform == 'linux' else None,
+    )
 
 
-def run(script, *arguments):
-    """Run one of the tools, which tells its own errors."""
-    subprocess.run([sys.executable, osp.join(TOOLS, script), *arguments], check=True)
+def end_with_parent():
+    """Have Linux send SIGTERM to this process when its parent dies, however it dies."""
+    PR_SET_PDEATHSIG = 1  # noqa: N806
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def run_row(row, seed, args):
@@ -132,47 +140,75 @@ def run_row(row, seed, args):
     work_dir = osp.join(args.work_dir, row, f'seed_{seed}')
     metrics_file = osp.join(work_dir, 'metrics.json')
     options_file = osp.join(work_dir, 'options.json')
-    if osp.isfile(options_file):
-        with open(options_file) as file:
-            earlier = json.load(file)
-        if earlier != args.cfg_options:
-            raise ValueError(
-                f'{work_dir} was run with {earlier}, not {args.cfg_options}. Remove it, or '
-                'choose another --work-dir'
-            )
-    if osp.isfile(metrics_file):
+    earlier = read_json(options_file)
+    if earlier not in (None, args.cfg_options):
+        raise ValueError(
+            f'{work_dir} was run with {earlier}, not {args.cfg_options}. Remove it, or '
+            'choose another --work-dir'
+        )
+    if earlier is not None and read_metrics(metrics_file) is not None:
         return
-    config = write_config(row, args.config, work_dir)
-    with open(options_file, 'w') as file:
-        json.dump(args.cfg_options, file)
+    os.makedirs(work_dir, exist_ok=True)
+    write_text(options_file, json.dumps(args.cfg_options))
+    config = osp.join(CONFIGS, 'ablation', f'{row}.py')
     options = ['--work-dir', work_dir, '--cfg-options', f'randomness.seed={seed}']
     options += args.cfg_options
-    last_checkpoint = osp.join(work_dir, 'last_checkpoint')
-    resume = ['--resume'] if osp.isfile(last_checkpoint) else []
-    run('train.py', config, *resume, *options)
-    with open(last_checkpoint) as file:
-        checkpoint = file.read().strip()
+    resume = ['--resume'] if newest_checkpoint(work_dir) else []
+    run('train.py', config, *resume, *options, base=args.config)
     out = ['--out', metrics_file, '--out-item', 'metrics']
-    run('test.py', config, checkpoint, *out, *options)
+    checkpoint = newest_checkpoint(work_dir)
+    run('test.py', config, checkpoint, *out, *options, base=args.config)
+
+
+def newest_checkpoint(work_dir):
+    """The last checkpoint in a work directory, which may have been moved, or None."""
+    paths = glob.glob(osp.join(glob.escape(work_dir), 'epoch_*.pth'))
+    epochs = {int(re.search(r'_(\d+)\.pth$', path)[1]): path for path in paths}
+    return epochs[max(epochs)] if epochs else None
+
+
+def read_json(path):
+    """What is in a JSON file, or None where there is none or only a part of it."""
+    try:
+        with open(path, encoding='utf-8') as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None
+
+
+def read_metrics(path):
+    """The metrics of a finished run, or None."""
+    metrics = read_json(path)
+    return metrics if isinstance(metrics, dict) and ACCURACY in metrics else None
+
+
+def write_text(path, text):
+    """Write a file that is whole at any time."""
+    with open(f'{path}.tmp', 'w', encoding='utf-8') as file:
+        file.write(text)
+    os.replace(f'{path}.tmp', path)
 
 
 def read_runs(row, args):
     """The metrics of all finished runs of a row."""
-    runs = []
-    for path in sorted(glob(osp.join(args.work_dir, row, 'seed_*', 'metrics.json'))):
-        with open(path) as file:
-            runs.append(json.load(file))
-    return runs
+    folders = glob.glob(osp.join(glob.escape(osp.join(args.work_dir, row)), 'seed_*'))
+    runs = (read_metrics(osp.join(folder, 'metrics.json')) for folder in sorted(folders))
+    return [metrics for metrics in runs if metrics is not None]
 
 
 def seconds_per_step(work_dir):
-    """The mean time of a training step, from the logs of all runs of a row."""
+    """The mean time of a training step, from the logs of all runs of a row, or NaN."""
+    pattern = osp.join(glob.escape(work_dir), 'seed_*', '*', 'vis_data', 'scalars.json')
     times = []
-    for log in glob(osp.join(work_dir, 'seed_*', '*', 'vis_data', 'scalars.json')):
-        with open(log) as file:
-            steps = [json.loads(line) for line in file]
-        times += [step['time'] for step in steps if 'loss' in step]
-    return mean(times)
+    for log in glob.glob(pattern):
+        with open(log, encoding='utf-8', errors='replace') as file:
+            for line in file:
+                try:
+                    step = json.loads(line)
+                    times += [step['time']] if 'loss' in step else []
+                except (ValueError, KeyError, TypeError):
+                    continue  # a line that was cut short
+    return mean(times) if times else float('nan')
 
 
 def paper_numbers(table, row, numbers, args):
@@ -235,8 +271,7 @@ def write_table(args):
         lines.append(cells)
     table = [header, ['---'] * len(header), *lines]
     path = osp.join(args.work_dir, f'table_{args.table}')
-    with open(f'{path}.md', 'w') as file:
-        file.writelines('| ' + ' | '.join(cells) + ' |\n' for cells in table)
+    write_text(f'{path}.md', ''.join(f'| {" | ".join(cells)} |\n' for cells in table))
     draw(rows, differences, baseline, f'{path}.png', args)
     return f'{path}.md'
 
@@ -264,6 +299,8 @@ def draw(rows, differences, baseline, path, args):
 
 def main():
     args = parse_args()
+    # As at Ctrl-C: what is running is ended, too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     rows = [row for _, row, _ in TABLES[args.table] if row in (args.rows or [row])]
     table, failed = None, []
     # All rows once before any twice: a stopped run leaves a whole table.

@@ -3,21 +3,21 @@
 import argparse
 import os
 import os.path as osp
-import sys
+import tempfile
 from copy import deepcopy
 
-sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare checkout
+import _script  # noqa: F401
+import mmengine
+from mmengine.config import ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.evaluator import DumpResults
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 
-import mmengine  # noqa: E402
-from mmengine.config import ConfigDict, DictAction  # noqa: E402
-from mmengine.evaluator import DumpResults  # noqa: E402
-from mmengine.registry import RUNNERS  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-
-from apcnn_mm.launch import (  # noqa: E402
+from apcnn_mm.launch import (
+    add_arguments,
     init_distributed_on_cpu,
     load_config,
-    merge_options,
     set_dataloader_defaults,
     set_in_dataloaders,
 )
@@ -25,23 +25,13 @@ from apcnn_mm.launch import (  # noqa: E402
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='test config file path')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    add_arguments(parser, checkpoint=True)
     parser.add_argument('--work-dir', help='the dir to save the log and the metrics')
     parser.add_argument('--out', help='the file to output results')
     parser.add_argument(
         '--out-item',
         choices=['metrics', 'pred'],
         help='whether --out gets the metrics or the predictions. Defaults to predictions',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='override settings of the config, such as model.test_cfg.stage=raw or '
-        'data_root=/path. Lists and tuples: key="[a,b]" or key="(a,b)", without white '
-        'space',
     )
     parser.add_argument(
         '--amp', action='store_true', help='test with automatic mixed precision'
@@ -73,40 +63,80 @@ def parse_args():
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.out is None and args.out_item is not None:
         parser.error('--out-item needs --out')
-    if '://' not in args.checkpoint and not osp.isfile(args.checkpoint):
-        parser.error(f'there is no checkpoint file {osp.abspath(args.checkpoint)}')
+    if args.out is not None:
+        endings = ('.pkl', '.pickle')
+        if args.out_item == 'metrics':
+            endings += ('.json', '.yml', '.yaml')
+        try:
+            check_output(args.out, endings)
+        except (OSError, ValueError) as error:
+            parser.error(f'--out: {error}')
     return args
 
 
-def merge_args(cfg, args):
-    """Merge the command line into the config."""
-    cfg.launcher = args.launcher
+def check_output(path, endings):
+    """Find out before a test whether its results can be written.
 
-    # work_dir is determined in this order: CLI > config > name of the config
+    Args:
+        path (str): The file to write.
+        endings (tuple[str]): What its name may end in.
+
+    Raises:
+        OSError: If it cannot be written.
+        ValueError: If its name has another ending.
+    """
+    path = osp.abspath(path)
+    if not path.endswith(endings):
+        raise ValueError(f'{path} must end in {" or ".join(endings)}')
+    os.makedirs(osp.dirname(path), exist_ok=True)
+    if osp.exists(path):
+        with open(path, 'ab'):
+            pass
+    else:
+        tempfile.TemporaryFile(dir=osp.dirname(path)).close()
+
+
+def write_metrics(metrics, path):
+    """Write metrics to a file that is whole at any time."""
+    kind = osp.splitext(path)[1][1:]
+    if kind not in ('pkl', 'pickle'):  # which alone have tensors
+        metrics = {
+            name: value.tolist() if hasattr(value, 'tolist') else value
+            for name, value in metrics.items()
+        }
+    mmengine.dump(metrics, f'{path}.tmp', file_format=kind)
+    os.replace(f'{path}.tmp', path)
+
+
+def read_config(args):
+    """The config with the command line, where --cfg-options have the last word."""
+    options = dict(
+        launcher=args.launcher,
+        load_from=args.checkpoint,
+        resume=False,  # the config that a resumed run left behind has it
+    )
     if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
-
-    cfg.load_from = args.checkpoint
-    cfg.resume = False  # the config that a resumed run left behind has it
+        options['work_dir'] = args.work_dir
     if args.amp:
-        cfg.test_cfg.fp16 = True
+        options['test_cfg.fp16'] = True
     if args.show or args.show_dir is not None:
-        hook = cfg.default_hooks.setdefault(
-            'visualization', ConfigDict(type='RGBVisualizationHook')
-        )
-        hook.update(
+        hook = dict(
             enable=True,
             show=args.show,
             wait_time=args.wait_time,
             out_dir=args.show_dir,
             interval=args.interval,
         )
+        for key, value in hook.items():
+            options[f'default_hooks.visualization.{key}'] = value
+    cfg = load_config(args.config, {**options, **args.cfg_options})
+    if cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    if 'visualization' in cfg.get('default_hooks', {}):
+        cfg.default_hooks.visualization.setdefault('type', 'RGBVisualizationHook')
     set_dataloader_defaults(cfg, pin_memory=True, collate_fn=dict(type='default_collate'))
     if args.no_pin_memory:
         set_in_dataloaders(cfg, pin_memory=False)
-    merge_options(cfg, args.cfg_options)
     if args.tta:
         add_tta(cfg)  # the options are those of the model that it wraps
     return cfg
@@ -116,28 +146,28 @@ def add_tta(cfg):
     """Wrap the model and the pipeline for test-time augmentation."""
     pipeline = cfg.test_dataloader.dataset.pipeline
     if 'tta_pipeline' not in cfg:
-        # Pictures and boxes are those of the first one.
+        # Pictures are those of the first one.
         flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
         cfg.tta_pipeline = deepcopy(pipeline[:-1])
         cfg.tta_pipeline.append(
             dict(type='TestTimeAug', transforms=[flips, [pipeline[-1]]])
         )
     if 'tta_model' not in cfg:
-        cfg.tta_model = dict(type='AverageClsScoreTTA')
+        cfg.tta_model = dict(type='APCNNTTAModel')
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
 
 
 def main():
     args = parse_args()
-    cfg = merge_args(load_config(args.config, args.cfg_options), args)
+    cfg = read_config(args)
     init_distributed_on_cpu(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if args.out and args.out_item != 'metrics':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
     metrics = runner.test()
-    if args.out and args.out_item == 'metrics':
-        mmengine.dump(metrics, args.out)
+    if args.out and args.out_item == 'metrics' and is_main_process():
+        write_metrics(metrics, args.out)
 
 
 if __name__ == '__main__':

@@ -1,29 +1,31 @@
 """Train a model. The flags and their precedence are those of mmpretrain."""
 
 import argparse
+import glob
+import logging
 import os
 import os.path as osp
-import sys
 from urllib.error import URLError
 
-sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare checkout
+import _script  # noqa: F401
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 
-from mmengine.config import DictAction  # noqa: E402
-from mmengine.registry import RUNNERS  # noqa: E402
-from mmengine.runner import Runner, find_latest_checkpoint  # noqa: E402
-
-from apcnn_mm.launch import (  # noqa: E402
+from apcnn_mm.engine.work_dir_lock import check_work_dir
+from apcnn_mm.launch import (
+    add_arguments,
     init_distributed_on_cpu,
     load_config,
-    merge_options,
     set_dataloader_defaults,
     set_in_dataloaders,
 )
+from apcnn_mm.misspelt import find_misspelt
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='train config file path')
+    add_arguments(parser)
     parser.add_argument('--work-dir', help='the dir to save logs and models')
     parser.add_argument(
         '--resume',
@@ -53,15 +55,6 @@ def parse_args():
         help='do not keep the workers of dataloaders alive',
     )
     parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='override settings of the config, such as optim_wrapper.optimizer.lr=0.01 '
-        'or data_root=/path. Lists and tuples: key="[a,b]" or key="(a,b)", without '
-        'white space',
-    )
-    parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -70,27 +63,25 @@ def parse_args():
     return args
 
 
-def merge_args(cfg, args):
-    """Merge the command line into the config."""
+def read_config(args):
+    """The config with the command line, where --cfg-options have the last word."""
+    options = dict(launcher=args.launcher)
+    if args.work_dir is not None:
+        options['work_dir'] = args.work_dir
+    if args.resume is not None:
+        load_from = None if args.resume == 'auto' else args.resume
+        options.update(resume=True, load_from=load_from)
+    cfg = load_config(args.config, {**options, **args.cfg_options})
+    if cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    cfg.launcher = args.launcher
-
-    # work_dir is determined in this order: CLI > config > name of the config
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
-
     if args.amp:
         kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
         if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
             raise ValueError(f'--amp: optim_wrapper.type must be OptimWrapper, not {kind}.')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise ValueError(
@@ -110,15 +101,15 @@ def merge_args(cfg, args):
         set_in_dataloaders(cfg, pin_memory=False)
     if args.no_persistent_workers:
         set_in_dataloaders(cfg, persistent_workers=False)
-    merge_options(cfg, args.cfg_options)
     return cfg
 
 
 def check_resume(cfg):
-    """mmengine would start over in silence."""
+    """The work directory must be free and, to resume, hold a checkpoint."""
+    check_work_dir(cfg.work_dir)
     if cfg.get('resume') and cfg.get('load_from') is None:
-        found = osp.isdir(cfg.work_dir) and find_latest_checkpoint(cfg.work_dir)
-        if not found:
+        # mmengine would start over in silence.
+        if not glob.glob(osp.join(glob.escape(cfg.work_dir), '*.pth')):
             raise FileNotFoundError(
                 f'--resume: there is no checkpoint in {osp.abspath(cfg.work_dir)}. Give '
                 'its path (--resume FILE), the directory of the run (--work-dir), or '
@@ -141,11 +132,17 @@ def train(cfg):
         runner.train()
     except URLError as error:
         raise ConnectionError(f'{way_out} ({error})') from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            '--resume goes on from the last checkpoint, where there is one.'
+        ) from None
 
 
 def main():
     args = parse_args()
-    cfg = merge_args(load_config(args.config, args.cfg_options), args)
+    cfg = read_config(args)
+    for sentence in find_misspelt(cfg):
+        print_log(sentence, 'current', logging.WARNING)
     check_resume(cfg)
     init_distributed_on_cpu(cfg)
     train(cfg)

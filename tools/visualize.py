@@ -9,21 +9,19 @@ import argparse
 import os.path as osp
 import sys
 
-sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # bare checkout
+import _script  # noqa: F401
+import mmcv
+from mmpretrain.registry import DATASETS, VISUALIZERS
 
-import mmcv  # noqa: E402
-from mmengine.config import DictAction  # noqa: E402
-from mmpretrain.registry import DATASETS, VISUALIZERS  # noqa: E402
-
-from apcnn_mm.apis import APCNNInferencer  # noqa: E402
-from apcnn_mm.launch import load_config  # noqa: E402
-from apcnn_mm.visualization import predict_with_attention  # noqa: E402
+from apcnn_mm.apis import APCNNInferencer
+from apcnn_mm.launch import add_arguments, load_config
+from apcnn_mm.visualization import predict_with_attention
+from apcnn_mm.visualization.names import as_text
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config file path')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    add_arguments(parser, checkpoint=True)
     parser.add_argument('--out', required=True, help='the dir to save the figures')
     what = parser.add_mutually_exclusive_group()
     what.add_argument('--images', nargs='+', help='these images, in one figure')
@@ -34,14 +32,9 @@ def parse_args():
     )
     parser.add_argument('--per-class', type=int, default=3, help='test images a class')
     parser.add_argument('--device', help='such as cuda:1 or cpu')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, help='as in test.py'
-    )
     args = parser.parse_args()
     if args.per_class < 1:
         parser.error('--per-class must be at least 1')
-    if '://' not in args.checkpoint and not osp.isfile(args.checkpoint):
-        parser.error(f'there is no checkpoint file {osp.abspath(args.checkpoint)}')
     for image in args.images or []:
         if not osp.isfile(image):
             parser.error(f'there is no image {osp.abspath(image)}')
@@ -74,10 +67,12 @@ def choose_samples(dataset, wanted, per_class):
 def main():
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
-    cfg.merge_from_dict(args.cfg_options)
     inferencer = APCNNInferencer(cfg, args.checkpoint, device=args.device)
     if args.images:
-        figures = {'images': [inferencer.load(image) for image in args.images]}
+        try:
+            figures = {'images': [inferencer.load(image) for image in args.images]}
+        except (OSError, ValueError) as error:  # no image
+            sys.exit(str(error))
     else:
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         chosen = choose_samples(dataset, args.classes, args.per_class)
@@ -91,7 +86,7 @@ def main():
         )
         path = osp.join(osp.abspath(args.out), f'{name.replace("/", "_")}.png')
         mmcv.imwrite(figure[..., ::-1], path)
-        print(path)
+        print(as_text(path))
 
 
 if __name__ == '__main__':

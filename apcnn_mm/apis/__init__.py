@@ -1,3 +1,4 @@
+from .images import list_images
 from .inferencer import APCNNInferencer
 
-__all__ = ['APCNNInferencer']
+__all__ = ['APCNNInferencer', 'list_images']

@@ -1,52 +1,53 @@
 """Predict many images, with the evidence in pixels of the original images."""
 
+import os
 import os.path as osp
 from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
-from mmcv.image import imread, imrescale
+import torch
+from mmcv.image import imresize
+from mmcv.transforms import Compose
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.model import BaseModel
 from mmengine.runner import load_checkpoint
 from mmengine.utils import track_iter_progress
 from mmpretrain.apis import ImageClassificationInferencer
+from mmpretrain.registry import TRANSFORMS
 from mmpretrain.structures import DataSample
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from ..geometry import check_pipeline, to_original
+from ..arguments import check_choice, check_number
+from ..geometry import OTHER_TRANSFORMS, RESIZING, check_pipeline, to_original
+from ..launch import load_config
 from ..models import APCNN
 from ..visualization import ROIVisualizer
+from .images import (
+    Images,
+    InputType,
+    check_type,
+    list_images,
+    process_image,
+    read_image,
+    to_rgb,
+)
 
-InputType = Union[str, np.ndarray]
 # A camera's photograph would take seconds to draw and tens of megabytes to keep.
 PICTURE_SIZE = 1000
-
-
-class _Images(Dataset):
-    """Images through the test pipeline; an exception's text for an unreadable one."""
-
-    def __init__(self, inputs, load):
-        self.inputs = inputs
-        self.load = load
-
-    def __len__(self):
-        return len(self.inputs)
-
-    def __getitem__(self, index):
-        try:
-            return self.load(self.inputs[index])
-        except Exception as error:  # one bad file must not end a long run
-            return f'{type(error).__name__}: {error}'
 
 
 class APCNNInferencer(ImageClassificationInferencer):
     """Inferencer for AP-CNN, built on mmpretrain's.
 
+    Images are read by the transform that the config's test pipeline begins with, as in
+    training and testing.
+
     Args:
-        model (str | Config | BaseModel): A config, its path, or a model.
-        pretrained (str): The checkpoint.
+        model (str | Path | Config | BaseModel): A config, its path, or a model.
+        pretrained (str | Path): The checkpoint.
         device (str, optional): The device. Defaults to the GPU, where there is one, or
             to that of the given model.
         classes (Sequence[str], optional): Names of the classes. Defaults to those in the
@@ -58,11 +59,23 @@ class APCNNInferencer(ImageClassificationInferencer):
         >>> inferencer(['a.jpg', 'b.jpg'], batch_size=2)
 
     Raises:
-        ValueError: If the model is no AP-CNN, if the checkpoint does not fit it, or if
-            boxes cannot be followed through the test pipeline.
+        FileNotFoundError: If there is no such config or checkpoint.
+        TypeError: If an argument is of another kind.
+        ValueError: If the model is no AP-CNN, if the checkpoint or the classes do not fit
+            it, or if boxes cannot be followed through the test pipeline.
     """
 
-    def __init__(self, model, pretrained, device=None, classes=None):
+    def __init__(
+        self,
+        model: Union[str, os.PathLike, Config, BaseModel],
+        pretrained: Union[str, os.PathLike],
+        device: Union[str, torch.device, None] = None,
+        classes: Optional[Sequence[str]] = None,
+    ):
+        check_type('pretrained', pretrained, str, os.PathLike)
+        check_type('model', model, str, os.PathLike, Config, BaseModel)
+        if isinstance(model, (str, os.PathLike)):
+            model = load_config(os.fspath(model))
         if device is None and not isinstance(model, BaseModel):
             device = get_device()
         # mmpretrain would only log a warning about layers that do not fit.
@@ -75,20 +88,24 @@ class APCNNInferencer(ImageClassificationInferencer):
         check_pipeline(self.pipeline)
         try:
             checkpoint = load_checkpoint(
-                self.model, pretrained, map_location='cpu', strict=True
+                self.model, os.fspath(pretrained), map_location='cpu', strict=True
             )
         except RuntimeError as error:
             raise ValueError(
                 f'The checkpoint {pretrained} is not one of the model of the config. Use '
                 f'the config that the training left in its work directory. {error}'
             ) from error
-        meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+        meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+        number = self.model.head.num_classes
         # Without other names, mmpretrain takes those of the data set's class, which
         # are not those of a subset.
-        if classes is None and (
-            meta or len(self.classes or ()) != self.model.head.num_classes
-        ):
+        if classes is None and (meta or len(self.classes or ()) != number):
             self.classes = meta.get('classes')
+        if self.classes is not None and len(self.classes) != number:
+            raise ValueError(
+                f'classes must have the {number} names of the model, not '
+                f'{len(self.classes)}: {self.classes}.'
+            )
 
     def __call__(
         self,
@@ -97,79 +114,101 @@ class APCNNInferencer(ImageClassificationInferencer):
         batch_size: int = 1,
         num_workers: int = 0,
         top_k: int = 5,
-        show_dir: Optional[str] = None,
-    ) -> List[Union[dict, DataSample]]:
+        show_dir: Union[str, os.PathLike, None] = None,
+    ) -> List[Union[dict, DataSample, str]]:
         """Predict images.
 
         Args:
-            inputs (str | np.ndarray | Sequence): Paths of images, a folder of images, or
-                images as arrays, (H, W, 3) BGR.
+            inputs (str | Path | np.ndarray | Sequence): Paths of images, a folder of
+                images, with all its subfolders, or images as arrays of uint8: (H, W, 3)
+                BGR, (H, W, 4) BGRA or (H, W) grey.
             return_datasamples (bool): Whether to return predictions as they are, in
                 pixels of the network's input. Defaults to False.
             batch_size (int): Batch size. Defaults to 1.
             num_workers (int): Processes that read images. Defaults to 0: this process.
             top_k (int): How many of the best classes to tell. Defaults to 5.
-            show_dir (str, optional): Where to save pictures. Defaults to None.
+            show_dir (str | Path, optional): Where to save pictures. They lie there as
+                the images do in their folders. Defaults to None.
 
         Returns:
-            list[dict | DataSample]: See :meth:`describe`.
+            list[dict | DataSample | str]: See :meth:`describe` and :meth:`stream`.
+
+        Raises:
+            FileNotFoundError: If a folder has no images.
         """
-        inputs = self._inputs_to_list(inputs)
-        outcomes = self.stream(inputs, batch_size, num_workers)
+        check_choice('return_datasamples', return_datasamples, (True, False))
+        check_number('top_k', top_k, minimum=1, integer=True)
+        check_type('show_dir', show_dir, str, os.PathLike, type(None))
+        images, names = list_images(inputs)
+        outcomes = self.stream(images, batch_size, num_workers)
         results = []
-        for i, (image, outcome) in enumerate(track_iter_progress((outcomes, len(inputs)))):
-            if show_dir is not None and not isinstance(outcome, str):
-                name = osp.basename(image) if isinstance(image, str) else str(i)
-                self.draw(image, outcome, osp.join(show_dir, f'{name}.jpg'))
-            if not return_datasamples:
-                outcome = self.describe(image, outcome, top_k)
-            results.append(outcome)
+        for i, (image, outcome) in enumerate(track_iter_progress((outcomes, len(images)))):
+            result = self.describe(image, outcome, top_k)
+            if show_dir is not None and result['error'] is None:
+                self.draw(image, outcome, osp.join(show_dir, names[i]))
+            results.append(outcome if return_datasamples else result)
         return results
 
     def load(self, image: InputType) -> dict:
         """Put an image through the test pipeline.
 
         Args:
-            image (str | np.ndarray): The path of an image, or an image.
+            image (str | Path | np.ndarray): The path of an image, or an image.
 
         Returns:
-            dict: ``inputs`` and ``data_samples``, for one image.
+            dict: ``inputs`` and ``data_samples``, for one image. The sample has the
+            height and width of the whole image as ``picture_shape``.
 
         Raises:
-            ValueError: If the file is no image.
+            Exception: What the pipeline's loading raises for a file that is no image, or
+                the pipeline for an image that it cannot take.
         """
-        array = imread(image)
-        if array is None:
-            raise ValueError(f'{image} is not an image that OpenCV can read.')
-        size = array.shape[:2]
-        return self.pipeline(dict(img=array, img_shape=size, ori_shape=size))
+        return process_image(read_image(image, self.loading), self.pipeline)
+
+    def preprocess(self, inputs: List[InputType], batch_size: int = 1) -> Iterator[dict]:
+        """Batches for :meth:`forward`, as in mmpretrain's protocol of inferencers."""
+        chunks = self._get_chunk_data(map(self.load, inputs), batch_size)
+        yield from map(pseudo_collate, chunks)
 
     def stream(
         self, inputs: Sequence[InputType], batch_size: int = 1, num_workers: int = 0
     ) -> Iterator[Tuple[InputType, Union[DataSample, str]]]:
         """Predict images one batch after the other.
 
+        Images that have different sizes behind the test pipeline are predicted apart: no
+        prediction depends on the other images.
+
         Args:
-            inputs (Sequence[str | np.ndarray]): Paths of images, or images.
+            inputs (Sequence[str | Path | np.ndarray]): Paths of images, or images.
             batch_size (int): Batch size. Defaults to 1.
             num_workers (int): Processes that read images. Defaults to 0: this process.
 
         Yields:
             tuple: The input, and its prediction or, where it cannot be read, the text of
             the error.
+
+        Raises:
+            Exception: A fault of the test pipeline or the model.
         """
+        check_number('batch_size', batch_size, minimum=1, integer=True)
+        check_number('num_workers', num_workers, minimum=0, integer=True)
         loader = DataLoader(
-            _Images(inputs, self.load),
+            Images(inputs, self.loading, self.pipeline),
             batch_size=batch_size,
             num_workers=num_workers,
             collate_fn=list,
         )
         remaining = iter(inputs)
-        for batch in loader:
-            packed = [item for item in batch if not isinstance(item, str)]
-            predictions = iter(self.forward(pseudo_collate(packed)) if packed else [])
-            for item in batch:
-                outcome = item if isinstance(item, str) else next(predictions)
+        for outcomes in loader:
+            groups = {}
+            for i, item in enumerate(outcomes):
+                if not isinstance(item, str):
+                    groups.setdefault(item['inputs'].shape, []).append(i)
+            for group in groups.values():
+                data = pseudo_collate([outcomes[i] for i in group])
+                for i, prediction in zip(group, self.forward(data)):
+                    outcomes[i] = prediction
+            for outcome in outcomes:
                 yield next(remaining), outcome
 
     def describe(
@@ -178,19 +217,25 @@ class APCNNInferencer(ImageClassificationInferencer):
         """A prediction in plain numbers.
 
         Args:
-            image (str | np.ndarray): The input.
+            image (str | Path | np.ndarray): The input.
             outcome (DataSample | str): What :meth:`stream` gave for it.
             top_k (int): How many of the best classes to tell. Defaults to 5.
 
         Returns:
-            dict: ``image``, the path or None; ``top``, the best classes, each with
-            ``label``, ``name`` and ``score``; ``raw`` and ``refined``, the same for each
-            stage alone, None for a stage that did not run; ``rois``, each with ``box``,
-            ``level`` (0 is the lowest) and ``score``; ``merged_box``; boxes are (x1, y1,
-            x2, y2) in pixels of the original image. ``error`` is None, or all that there
-            is beside ``image``.
+            dict: ``image``, the path or None; ``width`` and ``height`` of the original
+            image, turned as its EXIF orientation says; ``top``, the best classes, each
+            with ``label``, ``name`` and ``score``; ``raw`` and ``refined``, the same for
+            each stage alone, None for a stage that did not run; ``rois``, each with
+            ``box``, ``level`` (0 is the lowest) and ``score``; ``merged_box``; boxes are
+            (x1, y1, x2, y2) in pixels of that original image. ``error`` is None, or all
+            that there is beside ``image``.
         """
-        path = image if isinstance(image, str) else None
+        path = None if isinstance(image, np.ndarray) else os.fspath(image)
+        if not isinstance(outcome, str):
+            keys = ('pred_score', 'stage_scores', 'rois', 'roi_scores', 'merged_box')
+            numbers = [outcome.get(key) for key in keys if key in outcome]
+            if not all(torch.isfinite(values).all() for values in numbers):
+                outcome = 'The scores of this image are not finite: the model is broken.'
         if isinstance(outcome, str):
             return dict(image=path, error=outcome)
         stages = dict.fromkeys(('raw', 'refined'))
@@ -199,7 +244,9 @@ class APCNNInferencer(ImageClassificationInferencer):
             names = ['raw', 'refined']
         for name, scores in zip(names, outcome.stage_scores):
             stages[name] = self._best(scores, top_k)
-        result = dict(image=path, top=self._best(outcome.pred_score, top_k), **stages)
+        height, width = outcome.picture_shape
+        result = dict(image=path, width=width, height=height)
+        result.update(top=self._best(outcome.pred_score, top_k), **stages)
         result.update(rois=[], merged_box=None, error=None)
         if 'rois' in outcome:
             boxes = to_original(outcome.rois, outcome).tolist()
@@ -218,7 +265,7 @@ class APCNNInferencer(ImageClassificationInferencer):
         The longer side of the picture has at most ``PICTURE_SIZE`` pixels.
 
         Args:
-            image (str | np.ndarray): The input.
+            image (str | Path | np.ndarray): The input.
             outcome (DataSample): Its prediction.
             out_file (str, optional): Where to save the picture. Defaults to None.
 
@@ -227,9 +274,11 @@ class APCNNInferencer(ImageClassificationInferencer):
         """
         if self.visualizer is None:
             self.visualizer = ROIVisualizer.get_instance('apcnn_inferencer')
-        picture = imread(image)[..., ::-1]
-        if max(picture.shape[:2]) > PICTURE_SIZE:
-            picture = imrescale(picture, (PICTURE_SIZE, PICTURE_SIZE))
+        picture = to_rgb(read_image(image, self.loading)['img'])
+        scale = PICTURE_SIZE / max(picture.shape[:2])
+        if scale < 1:
+            height, width = (max(1, round(scale * side)) for side in picture.shape[:2])
+            picture = imresize(picture, (width, height))
         return self.visualizer.visualize_cls(
             picture,
             outcome,
@@ -238,6 +287,22 @@ class APCNNInferencer(ImageClassificationInferencer):
             draw_gt=False,
             out_file=out_file,
         )
+
+    def _init_pipeline(self, cfg: Config) -> Compose:
+        """Build the test pipeline, apart from its loading.
+
+        AP-CNN: mmpretrain reads files by ``mmcv.imread``, whatever the config says.
+        """
+        dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+        if not dataset.get('pipeline'):
+            raise ValueError('The config has no test_dataloader.dataset.pipeline.')
+        self.loading, *others = map(TRANSFORMS.build, dataset['pipeline'])
+        if type(self.loading).__name__ in RESIZING | OTHER_TRANSFORMS:
+            raise ValueError(
+                'The test pipeline must begin with a transform that loads an image, such '
+                f'as LoadImage, not with {type(self.loading).__name__}.'
+            )
+        return Compose(others)
 
     def _best(self, scores: Tensor, top_k: int) -> List[dict]:
         values, labels = scores.topk(min(top_k, len(scores)))

@@ -1,7 +1,9 @@
 from .aircraft import FGVCAircraftWithBoxes
 from .cars import StanfordCarsWithBoxes
 from .cub import CUBWithBoxes
-from .folder import IMAGE_EXTENSIONS, ClassFolders
+from .files import IMAGE_EXTENSIONS, find_files
+from .folder import ClassFolders
+from .loading import LoadImage
 from .transforms import RemoveBottomRows
 
 __all__ = [
@@ -9,6 +11,8 @@ __all__ = [
     'CUBWithBoxes',
     'ClassFolders',
     'FGVCAircraftWithBoxes',
+    'LoadImage',
     'RemoveBottomRows',
     'StanfordCarsWithBoxes',
+    'find_files',
 ]

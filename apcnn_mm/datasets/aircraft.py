@@ -1,12 +1,15 @@
 """FGVC-Aircraft with the boxes of its objects."""
 
 import os
+from typing import Sequence, Union
 
-from mmengine import list_from_file
 from mmpretrain.datasets import FGVCAircraft
 from mmpretrain.registry import DATASETS
 
-from .layout import check_layout
+from ..arguments import check_choice
+from .classes import read_classes, relabel
+from .files import read_lines
+from .layout import check_layout, expand_root
 
 
 @DATASETS.register_module()
@@ -25,17 +28,25 @@ class FGVCAircraftWithBoxes(FGVCAircraft):
     Args:
         data_root (str): The folder with ``data/``, or what is in ``data/``.
         split (str): 'train', 'val', 'trainval' or 'test'. Defaults to 'trainval'.
+        classes (str | Sequence[str], optional): The names of the variants in the order of
+            the labels, or a text file with them. Defaults to None: mmpretrain's order.
         **kwargs: Other arguments of :class:`FGVCAircraft`.
 
     Raises:
         FileNotFoundError: If a file is missing. The message shows the expected tree.
+        ValueError: If a file is spoilt, or ``classes`` are not the variants.
     """
 
-    def __init__(self, data_root: str, split: str = 'trainval', **kwargs):
+    def __init__(
+        self,
+        data_root: str,
+        split: str = 'trainval',
+        classes: Union[str, Sequence[str], None] = None,
+        **kwargs,
+    ):
         splits = ('train', 'val', 'trainval', 'test')
-        if split not in splits:
-            raise ValueError(f'split must be one of {splits}, not {split!r}.')
-        data_root = os.path.expanduser(data_root)
+        check_choice('FGVCAircraftWithBoxes.split', split, splits)
+        data_root = expand_root(data_root)
         self._has_data_folder = os.path.isdir(os.path.join(data_root, 'data'))
         entries = {
             'images/': 'IMAGE.jpg',
@@ -45,7 +56,7 @@ class FGVCAircraftWithBoxes(FGVCAircraft):
         in_data = {f'data/{name}': text for name, text in entries.items()}
         layouts = [in_data] if self._has_data_folder else [in_data, entries]
         check_layout(data_root, layouts[0], 'FGVC-Aircraft', *layouts[1:])
-        super().__init__(data_root, split, **kwargs)
+        super().__init__(data_root, split, classes=read_classes(classes), **kwargs)
 
     def _join_prefix(self):
         """The parent's paths are those in ``data/``."""
@@ -56,17 +67,41 @@ class FGVCAircraftWithBoxes(FGVCAircraft):
 
     def load_data_list(self):
         """Load image paths, labels and object boxes."""
-        folder = os.path.dirname(self.ann_file)
-        file = os.path.join(folder, 'images_box.txt')
+        file = os.path.join(os.path.dirname(self.ann_file), 'images_box.txt')
         boxes = {}
-        for line in list_from_file(file):
-            name, *sides = line.split()
-            x1, y1, x2, y2 = map(float, sides)
-            boxes[f'{name}.jpg'] = [x1 - 1, y1 - 1, x2, y2]
-        data_list = super().load_data_list()
-        for info in data_list:
-            name = os.path.basename(info['img_path'])
+        for name, text in _read_pairs(file).items():
+            try:
+                x1, y1, x2, y2 = map(float, text.split())
+            except ValueError as error:
+                raise ValueError(
+                    f'{os.path.abspath(file)}: {text!r}, of image {name}, is not four '
+                    'numbers.'
+                ) from error
+            boxes[name] = [x1 - 1, y1 - 1, x2, y2]
+        names = self.METAINFO['classes']
+        data_list = []
+        for name, variant in _read_pairs(self.ann_file).items():
+            if variant not in names:
+                raise ValueError(
+                    f'{os.path.abspath(self.ann_file)}: {variant!r}, of image {name}, is '
+                    'none of the 100 variants.'
+                )
             if name not in boxes:
-                raise ValueError(f'{os.path.abspath(file)} has no box of {name}.')
-            info['object_box'] = boxes[name]
-        return data_list
+                raise ValueError(f'{os.path.abspath(file)} has no box of {name}.jpg.')
+            data_list.append(
+                dict(
+                    img_path=self.backend.join_path(self.img_prefix, f'{name}.jpg'),
+                    gt_label=names.index(variant),
+                    object_box=boxes[name],
+                )
+            )
+        return relabel(data_list, names, self.CLASSES, self.data_root)
+
+
+def _read_pairs(file):
+    """The lines of a file, each the name of an image and a text, by name.
+
+    mmpretrain's reading keeps a byte order mark as part of the first name.
+    """
+    lines = (line.split(maxsplit=1) for line in read_lines(file).values())
+    return {name: ' '.join(text) for name, *text in lines}

@@ -1,12 +1,15 @@
 """CUB-200-2011 with the boxes of its objects."""
 
 import os
+from typing import Sequence, Union
 
-from mmengine import list_from_file
 from mmpretrain.datasets import CUB
 from mmpretrain.registry import DATASETS
 
-from .layout import check_layout, read_numbers
+from ..arguments import check_choice
+from .classes import read_classes, relabel
+from .files import read_lines
+from .layout import check_layout, expand_root, read_numbers
 
 
 @DATASETS.register_module()
@@ -21,16 +24,24 @@ class CUBWithBoxes(CUB):
     Args:
         data_root (str): The folder with ``images.txt``.
         split (str): 'train' or 'test'. Defaults to 'train'.
+        classes (str | Sequence[str], optional): The names of ``classes.txt`` in the order
+            of the labels, or a text file with them. Defaults to None: that of the file.
         **kwargs: Other arguments of :class:`CUB`.
 
     Raises:
         FileNotFoundError: If a file is missing. The message shows the expected tree.
+        ValueError: If a file is spoilt, or ``classes`` are not those of the folder.
     """
 
-    def __init__(self, data_root: str, split: str = 'train', **kwargs):
-        if split not in ('train', 'test'):
-            raise ValueError(f"split must be 'train' or 'test', not {split!r}.")
-        data_root = os.path.expanduser(data_root)
+    def __init__(
+        self,
+        data_root: str,
+        split: str = 'train',
+        classes: Union[str, Sequence[str], None] = None,
+        **kwargs,
+    ):
+        check_choice('CUBWithBoxes.split', split, ('train', 'test'))
+        data_root = expand_root(data_root)
         check_layout(
             data_root,
             {
@@ -43,10 +54,12 @@ class CUBWithBoxes(CUB):
             },
             'CUB-200-2011',
         )
-        lines = list_from_file(os.path.join(data_root, 'classes.txt'))
+        file = os.path.abspath(os.path.join(data_root, 'classes.txt'))
         # mmpretrain's own names are those of all 200 classes.
-        classes = [line.split(maxsplit=1)[1] for line in lines if line.strip()]
-        super().__init__(data_root, split, classes=classes, **kwargs)
+        self.names = list(_read_pairs(file).values())
+        if classes is None:
+            classes = self.names
+        super().__init__(data_root, split, classes=read_classes(classes), **kwargs)
 
     def load_data_list(self):
         """Load image paths, labels and object boxes."""
@@ -66,4 +79,21 @@ class CUBWithBoxes(CUB):
             if number not in boxes:
                 raise ValueError(f'{file} has no box of image {number}.')
             info['object_box'] = boxes[number]
-        return data_list
+        return relabel(data_list, self.names, self.CLASSES, self.data_root)
+
+    def _load_data_from_txt(self, filepath):
+        """The parent's, for files with a byte order mark and names with white space."""
+        return {number - 1: text for number, text in _read_pairs(filepath).items()}
+
+
+def _read_pairs(file):
+    """The lines of a file, each a number and a text, by number."""
+    pairs = {}
+    for i, line in read_lines(file).items():
+        number, *text = line.split(maxsplit=1)
+        if not number.isdecimal() or not text:
+            raise ValueError(
+                f'{os.path.abspath(file)}, line {i}: {line!r} is not a number and a text.'
+            )
+        pairs[int(number)] = text[0]
+    return pairs

@@ -3,11 +3,32 @@
 import os
 from typing import Dict, List
 
-from mmengine import list_from_file
+from .files import find_folders, is_hidden, read_lines
+
+
+def expand_root(data_root: str) -> str:
+    """The folder of a data set, with the home folder in place of ``~``.
+
+    Args:
+        data_root (str): The argument ``data_root`` of a data set.
+
+    Returns:
+        str: The folder.
+
+    Raises:
+        TypeError: If it is no path.
+    """
+    if not isinstance(data_root, (str, os.PathLike)):
+        raise TypeError(f"data_root must be a folder's path, not {data_root!r}.")
+    return os.path.expanduser(os.fspath(data_root))
 
 
 def check_layout(
-    root: str, entries: Dict[str, str], dataset: str, *alternatives: Dict[str, str]
+    root: str,
+    entries: Dict[str, str],
+    dataset: str,
+    *alternatives: Dict[str, str],
+    way_out: str = '',
 ):
     """Raise one error that shows everything that is missing.
 
@@ -17,28 +38,22 @@ def check_layout(
             that end in '/' are folders.
         dataset (str): The data set's name.
         *alternatives (Dict[str, str]): Other layouts that will do as well.
+        way_out (str): What to do, where the folder is the right one. Defaults to ''.
 
     Raises:
-        FileNotFoundError: If an entry of every layout is missing.
+        FileNotFoundError: If an entry of every layout is missing, or a folder holds only
+            another one of its own name, as some archives do.
     """
     root = os.path.abspath(root)
     layouts = [entries, *alternatives]
-    missing = [
-        [
-            name
-            for name in layout
-            if not (os.path.isdir if name.endswith('/') else os.path.isfile)(
-                os.path.join(root, name)
-            )
-        ]
-        for layout in layouts
-    ]
+    missing = [_missing(root, layout) for layout in layouts]
     if not all(missing):
         return
     width = max(len(name) for layout in layouts for name in layout)
     trees = [
         '\n'.join(
-            f'    {name:{width}}  {"MISSING" if name in absent else "found  "}  {text}'
+            f'    {name:{width}}  {"MISSING" if name in absent else "found  "}  '
+            f'{absent.get(name) or text}'
             for name, text in layout.items()
         )
         for layout, absent in zip(layouts, missing)
@@ -47,8 +62,37 @@ def check_layout(
         f'{dataset} is not complete. Expected:\n{root}/'
         f'{"" if os.path.isdir(root) else "  (this folder does not exist)"}\n'
         + '\nor\n'.join(trees)
-        + '\nPoint to the right folder with --cfg-options data_root=/path/to/it'
+        + f'\n{_fitting_folder(root, layouts) or way_out or "Point to the right folder."}\n'
+        'The folder is data_root in the config; the tools of apcnn_mm also take '
+        '--cfg-options data_root=/path/to/it, and those of mmpretrain '
+        '--cfg-options train_dataloader.dataset.data_root=/path/to/it (and the same for '
+        'val and test).'
     )
+
+
+def _missing(root, layout):
+    """The missing entries, with an explanation where there is one."""
+    missing = {}
+    for name in layout:
+        path = os.path.join(root, name)
+        inner = os.path.join(path, os.path.basename(name.rstrip('/')))
+        if not (os.path.isdir if name.endswith('/') else os.path.isfile)(path):
+            missing[name] = ''
+        elif os.path.isdir(inner) and all(
+            is_hidden(entry) or entry == os.path.basename(inner)
+            for entry in os.listdir(path)
+        ):
+            missing[name] = f'its content lies in {inner}: move it one level up'
+    return missing
+
+
+def _fitting_folder(root, layouts):
+    """A hint at the folder inside or around the root that is the right one."""
+    inside = find_folders(root) if os.path.isdir(root) else []
+    for folder in [*(os.path.join(root, name) for name in inside), os.path.dirname(root)]:
+        if not all(_missing(folder, layout) for layout in layouts):
+            return f'This folder fits: {folder}'
+    return ''
 
 
 def read_numbers(file: str, columns: int) -> List[List[float]]:
@@ -65,14 +109,12 @@ def read_numbers(file: str, columns: int) -> List[List[float]]:
         ValueError: If a line is not like that.
     """
     rows = []
-    for i, line in enumerate(list_from_file(file)):
-        if not line.strip():
-            continue
+    for number, line in read_lines(file).items():
         try:
             row = [float(word) for word in line.split()]
         except ValueError:
             row = []
         if len(row) != columns:
-            raise ValueError(f'{file}, line {i + 1}: {line!r} is not {columns} numbers.')
+            raise ValueError(f'{file}, line {number}: {line!r} is not {columns} numbers.')
         rows.append(row)
     return rows

@@ -3,6 +3,8 @@
 from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 
+from ..arguments import check_number
+
 
 @TRANSFORMS.register_module()
 class RemoveBottomRows(BaseTransform):
@@ -22,6 +24,7 @@ class RemoveBottomRows(BaseTransform):
     """
 
     def __init__(self, height: int = 20):
+        check_number('RemoveBottomRows.height', height, minimum=0, integer=True)
         self.height = height
 
     def transform(self, results: dict) -> dict:

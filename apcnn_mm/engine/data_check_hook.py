@@ -1,10 +1,13 @@
 """Check model, data and checkpoint against each other before time is lost."""
 
 from mmengine.hooks import Hook
+from mmpretrain.evaluation import Accuracy
 from mmpretrain.registry import HOOKS
 
 from ..evaluation import ObjectLocalization
 from ..geometry import check_pipeline
+from .monitor_check import check_monitored
+from .resume_check import ignored_settings
 
 
 @HOOKS.register_module()
@@ -14,7 +17,9 @@ class DataCheckHook(Hook):
     A head with too few classes ends in a device assert, one with too many trains in
     silence, and mmengine only logs a warning when it leaves out a checkpoint's layers
     because their shapes differ. Training data that do not fill one batch would train
-    nothing at all, in silence as well.
+    nothing at all, in silence as well. A metric that is waited for but not reported ends
+    a training after its first epoch, and a resumed run has the optimizer and the schedule
+    of its checkpoint, whatever the config says.
     """
 
     def __init__(self):
@@ -22,30 +27,58 @@ class DataCheckHook(Hook):
         self._misfits = []
 
     def after_load_checkpoint(self, runner, checkpoint):
-        """Remember the classes of a checkpoint, and its layers that do not fit."""
-        meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+        """Remember the classes of a checkpoint, and its layers that do not fit.
+
+        A run that is resumed must fit at once; settings that it ignores are logged.
+
+        Raises:
+            ValueError: If there is no model in the checkpoint or, of a run that is
+                resumed, another model, another optimizer or other classes.
+        """
+        checkpoint = checkpoint if isinstance(checkpoint, dict) else {}
+        meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
         self._trained_classes = meta.get('classes')
         loaded = {
             name.removeprefix('module.'): tuple(value.shape)
             for name, value in checkpoint.get('state_dict', checkpoint).items()
+            if hasattr(value, 'shape')
         }
+        if not loaded:
+            raise ValueError(
+                f'The checkpoint {runner._load_from} holds no weights of a model.'
+            )
         self._misfits = [
             f'{name} is {loaded.get(name, "missing")}, the model has {tuple(value.shape)}'
             for name, value in _unwrapped(runner.model).state_dict().items()
             if loaded.get(name) != tuple(value.shape)
             and not name.endswith('num_batches_tracked')
         ]
+        if runner._resume:
+            train = runner.train_dataloader.dataset
+            self._check_head(runner, train)
+            self._check_names(train, self._trained_classes, 'the checkpoint to resume')
+            self._check_layers(runner)
+            ignored = ignored_settings(runner, checkpoint)
+            if ignored:
+                runner.logger.warning(
+                    'A resumed run goes on with the optimizer and the schedule of its '
+                    f'checkpoint. Of the config this is ignored:{_lines(ignored)}\n'
+                    'To train with it, start a new run from the weights: '
+                    'load_from=CHECKPOINT without resume, in another work directory.'
+                )
 
     def before_train(self, runner):
         """The head, the training data and the validation data must agree.
 
         Raises:
-            ValueError: If they do not, if the training data do not fill a batch, or if
-                boxes cannot be followed through the validation pipeline.
+            ValueError: If they do not, if the training data do not fill a batch, if boxes
+                cannot be followed through the validation pipeline, or if no metric
+                reports what others wait for.
         """
-        self._trained_classes = None  # fine-tuning may change the classes
         loader = runner.train_dataloader
         train = loader.dataset
+        # Fine-tuning may change the classes and the layers of the head.
+        self._trained_classes, self._misfits = _classes(train), []
         if len(loader) == 0:
             raise ValueError(
                 f'{_describe(train)} has {len(train)} images, which do not fill a batch of '
@@ -55,34 +88,55 @@ class DataCheckHook(Hook):
         self._check_head(runner, train)
         if runner.val_loop is not None:
             val = runner.val_dataloader.dataset
-            self._check_boxes(runner.val_evaluator, val)
+            self._check_metrics(runner.val_evaluator, val)
             self._check_head(runner, val)
             self._check_names(val, _classes(train), 'the training data')
+            check_monitored(runner)
+
+    def before_val(self, runner):
+        """The model, the validation data and what was trained must agree.
+
+        Raises:
+            ValueError: As in :meth:`before_test`.
+        """
+        self._check_trained(runner, runner.val_dataloader, runner.val_evaluator)
 
     def before_test(self, runner):
-        """The model, the test data and the checkpoint must agree.
+        """The model, the test data and what was trained must agree.
 
         Raises:
             ValueError: If they do not, or if boxes cannot be followed through the test
                 pipeline.
         """
+        self._check_trained(runner, runner.test_dataloader, runner.test_evaluator)
+
+    def _check_trained(self, runner, loader, evaluator):
+        self._check_layers(runner)
+        self._check_metrics(evaluator, loader.dataset)
+        self._check_head(runner, loader.dataset)
+        whose = 'the checkpoint or the training'
+        self._check_names(loader.dataset, self._trained_classes, whose)
+
+    def _check_layers(self, runner):
         if self._misfits:
             raise ValueError(
-                f'The checkpoint {runner.cfg.get("load_from")} is not one of the model of '
-                f'the config: {len(self._misfits)} of its layers do not fit, such as\n    '
-                + '\n    '.join(self._misfits[:5])
-                + '\nUse the config that the training left in its work directory.'
+                f'The checkpoint {runner._load_from} is not one of the model of the '
+                f'config: {len(self._misfits)} of its layers do not fit:'
+                f'{_lines(self._misfits)}\nUse the config that the '
+                'training left in its work directory.'
             )
-        test = runner.test_dataloader.dataset
-        self._check_boxes(runner.test_evaluator, test)
-        self._check_head(runner, test)
-        self._check_names(test, self._trained_classes, 'the checkpoint')
 
     @staticmethod
-    def _check_boxes(evaluator, dataset):
-        metrics = getattr(evaluator, 'metrics', ())
-        if any(isinstance(metric, ObjectLocalization) for metric in metrics):
-            check_pipeline(getattr(dataset, 'pipeline', None))
+    def _check_metrics(evaluator, dataset):
+        for metric in getattr(evaluator, 'metrics', ()):
+            if isinstance(metric, ObjectLocalization):
+                check_pipeline(getattr(dataset, 'pipeline', None))
+            classes = _classes(dataset)
+            if type(metric) is Accuracy and classes and max(metric.topk) > len(classes):
+                raise ValueError(
+                    f'Accuracy has topk={metric.topk}, but {_describe(dataset)} has only '
+                    f'{len(classes)} classes.'
+                )
 
     @staticmethod
     def _check_head(runner, dataset):
@@ -121,6 +175,11 @@ def _classes(dataset):
 
 def _describe(dataset):
     return f'{type(dataset).__name__} in {getattr(dataset, "data_root", "memory")}'
+
+
+def _lines(items):
+    more = [f'... and {len(items) - 8} more'] if len(items) > 8 else []
+    return ''.join(f'\n    {item}' for item in [*items[:8], *more])
 
 
 def _list(classes):

@@ -1,4 +1,4 @@
-"""Make an epoch's randomness a function of the seed and the epoch alone."""
+"""Make an epoch's randomness a function of seed, epoch and process (rank) alone."""
 
 import numpy as np
 import torch
@@ -13,19 +13,23 @@ class EpochSeedHook(Hook):
     """Seed anew at each epoch, so that a resumed run continues as if unbroken.
 
     A checkpoint does not hold the state of the random number generators, and mmengine
-    seeds the workers of each epoch alike. Workers that live on across epochs
+    seeds the workers of each epoch alike. In a distributed run each process has numbers of
+    its own. Workers that live on across epochs
     (``persistent_workers=True``) cannot be seeded anew.
     """
 
     def before_train_epoch(self, runner):
         """Seed this process and the workers that the epoch will start."""
         seed = runner.seed
-        set_random_seed(_mix(seed, runner.epoch))
+        # Each process draws its own dropblock and random ROIs. The weights are drawn before
+        # training, alike in all of them.
+        epoch_seed = _mix(seed, runner.epoch, get_rank())
+        set_random_seed(epoch_seed)
         loader = runner.train_dataloader
         # Without a function of mmengine's, workers are seeded by this generator.
         loader.worker_init_fn = None
         loader.generator = torch.Generator()
-        loader.generator.manual_seed(_mix(seed, runner.epoch, get_rank()))
+        loader.generator.manual_seed(epoch_seed)
         # A run without a given seed takes it from the checkpoint when it is resumed,
         # but the sampler has been built before.
         if not runner.cfg.get('randomness', {}).get('diff_rank_seed'):

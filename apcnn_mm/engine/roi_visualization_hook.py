@@ -3,9 +3,11 @@
 import numpy as np
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
 
+from ..arguments import check_number
 from ..visualization import ROIVisualizer, predict_with_attention
 
 
@@ -13,7 +15,8 @@ from ..visualization import ROIVisualizer, predict_with_attention
 class ROIVisualizationHook(Hook):
     """Hand a figure of ROIs and spatial attention to the visualizer.
 
-    A model that finds no ROIs has none, and only :class:`ROIVisualizer` can draw it.
+    A model that finds no ROIs has none, and only :class:`ROIVisualizer` can draw it. A
+    figure that cannot be drawn or saved does not end the training.
 
     Args:
         interval (int): Every so many epochs. Defaults to 10.
@@ -25,6 +28,8 @@ class ROIVisualizationHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self, interval: int = 10, num_images: int = 4):
+        check_number('ROIVisualizationHook.interval', interval, minimum=1, integer=True)
+        check_number('ROIVisualizationHook.num_images', num_images, minimum=1, integer=True)
         self.interval = interval
         self.num_images = num_images
 
@@ -38,11 +43,19 @@ class ROIVisualizationHook(Hook):
             return
         if not self.every_n_epochs(runner, self.interval):
             return
+        try:
+            self._draw(runner, model)
+        except Exception as error:  # nor is it worth a training
+            MMLogger.get_current_instance().warning(
+                f'The figure of epoch {runner.epoch + 1} could not be drawn: '
+                f'{type(error).__name__}: {error}'
+            )
+        finally:
+            model.train()
+
+    def _draw(self, runner, model):
         dataset = runner.val_dataloader.dataset
         indices = np.linspace(0, len(dataset) - 1, self.num_images).round().astype(int)
-        images, samples, attentions = predict_with_attention(
-            model, [dataset[int(i)] for i in indices]
-        )
-        model.train()
-        figure = runner.visualizer.draw_figure(images, samples, attentions)
+        data = [dataset[int(i)] for i in np.unique(indices)]
+        figure = runner.visualizer.draw_figure(*predict_with_attention(model, data))
         runner.visualizer.add_image('rois', figure, step=runner.epoch + 1)

@@ -4,10 +4,12 @@ from .apcnn_head import APCNNHead
 from .attention_fpn import AttentionFPN, AttentionPyramid
 from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
 from .stages import BackboneStages
+from .tta import APCNNTTAModel
 
 __all__ = [
     'APCNN',
     'APCNNHead',
+    'APCNNTTAModel',
     'AttentionFPN',
     'AttentionPyramid',
     'BackboneStages',

@@ -1,18 +1,25 @@
 """Draw what AP-CNN looked at."""
 
+import warnings
+from contextlib import contextmanager
 from typing import Optional, Sequence
 
 import numpy as np
 import torch.nn.functional as F
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from mmengine.dist import master_only
+from mmengine.logging import MMLogger
+from mmengine.visualization import MLflowVisBackend
 from mmpretrain.registry import VISUALIZERS
 from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 from torch import Tensor
 
 from ..geometry import to_input, to_original
+from .names import as_text, text_style
 
 # Figure 5: red, blue and green from the high to the low pyramid level. Here from the low
 # level on; with more levels the colours repeat.
@@ -25,14 +32,18 @@ class ROIVisualizer(UniversalVisualizer):
     """mmpretrain's visualizer with the ROI pyramid of AP-CNN's predictions.
 
     It works wherever a config names mmpretrain's: in its hook, ``tools/test.py
-    --show-dir``, inferencers and notebooks.
+    --show-dir``, inferencers and notebooks. Names of classes are drawn as they are
+    written, and a visual backend that takes no picture does not end a training.
     """
 
+    @master_only
     def visualize_cls(
         self,
         image: np.ndarray,
         data_sample: DataSample,
         original: bool = False,
+        classes: Optional[Sequence[str]] = None,
+        text_cfg: dict = dict(),
         **kwargs,
     ):
         """Draw the prediction and, where the sample has them, its ROIs.
@@ -41,14 +52,56 @@ class ROIVisualizer(UniversalVisualizer):
             image (np.ndarray): (H, W, 3), the input of the network or the original image.
             data_sample (DataSample): The prediction.
             original (bool): Whether it is the original image. Defaults to False.
-            **kwargs: Arguments of :meth:`UniversalVisualizer.visualize_cls`.
+            classes (Sequence[str], optional): Names of the classes. Defaults to those of
+                the data set.
+            text_cfg (dict): Properties of the text. Defaults to dict().
+            **kwargs: Other arguments of :meth:`UniversalVisualizer.visualize_cls`.
 
         Returns:
             np.ndarray: The picture.
         """
         if 'rois' in data_sample:
             image = self.draw_rois(image, data_sample, original)
-        return super().visualize_cls(image, data_sample, **kwargs)
+        classes = classes or self._class_names()
+        return super().visualize_cls(
+            image,
+            data_sample,
+            classes=classes and [as_text(name) for name in classes],
+            text_cfg={**text_style(classes or (), 'monospace'), **text_cfg},
+            **kwargs,
+        )
+
+    @master_only
+    def draw_texts(self, *args, **kwargs):
+        """mmengine's, with ``$`` as a character; see :meth:`Visualizer.draw_texts`."""
+        with rc_context({'text.parse_math': False}):
+            return super().draw_texts(*args, **kwargs)
+
+    @master_only
+    def get_image(self) -> np.ndarray:
+        """The drawn image, (H, W, 3) RGB."""
+        with _no_glyph_warnings():
+            return super().get_image()
+
+    @master_only
+    def add_image(self, name: str, image: np.ndarray, step: int = 0):
+        """Hand a picture to the visual backends.
+
+        Args:
+            name (str): What it shows.
+            image (np.ndarray): (H, W, 3) RGB.
+            step (int): When it was drawn. Defaults to 0.
+        """
+        for backend in self._vis_backends.values():
+            # AP-CNN: MLflow takes names of files alone, and would overwrite the picture.
+            is_mlflow = isinstance(backend, MLflowVisBackend)
+            try:
+                backend.add_image(f'{name}_{step}.png' if is_mlflow else name, image, step)
+            except Exception as error:  # services raise errors of all kinds
+                MMLogger.get_current_instance().warning(
+                    f'{type(backend).__name__} did not take the picture {name!r}: '
+                    f'{type(error).__name__}: {error}'
+                )
 
     def draw_rois(
         self, image: np.ndarray, data_sample: DataSample, original: bool = False
@@ -59,8 +112,9 @@ class ROIVisualizer(UniversalVisualizer):
             image (np.ndarray): (H, W, 3), the input of the network or the original image.
             data_sample (DataSample): A prediction with ROIs. The merged box is drawn
                 white, the object's own box, where the sample has one, yellow.
-            original (bool): Whether it is the original image, at any size. Defaults to
-                False.
+            original (bool): Whether it is the original image, at any size. Its own
+                height and width are the sample's ``picture_shape`` or, without that,
+                its ``ori_shape``. Defaults to False.
 
         Returns:
             np.ndarray: (H, W, 3).
@@ -69,11 +123,12 @@ class ROIVisualizer(UniversalVisualizer):
 
         def on_image(boxes):
             if original:
-                height, width = data_sample.ori_shape[:2]
+                # A transform may have removed rows or columns that the picture has.
+                height, width = data_sample.get('picture_shape', data_sample.ori_shape)[:2]
                 boxes = to_original(boxes, data_sample)
                 boxes = boxes * boxes.new_tensor([w / width, h / height] * 2)
-            # A box may reach past the edge of the image, which matplotlib would warn of.
-            return boxes.clamp(min=0).minimum(boxes.new_tensor([w, h] * 2))
+            # mmengine would warn of a box that reaches the edge of the image.
+            return boxes.clamp(min=0).minimum(boxes.new_tensor([w, h] * 2) - 0.01)
 
         self.set_image(image)
         for box, level in zip(on_image(data_sample.rois.cpu()), data_sample.roi_levels):
@@ -111,13 +166,14 @@ class ROIVisualizer(UniversalVisualizer):
             attention from the high to the low level. The colours of each map go from
             its lowest to its highest value, so that a flat map still shows a pattern.
         """
+        style = text_style([title, *(self._class_names() or ())])
         columns = 1 + len(attentions[0])
         size = (2.4 * columns, 2.6 * len(images) + 0.9)
         figure = Figure(figsize=size, dpi=110, layout='constrained')
         axes = figure.subplots(len(images), columns, squeeze=False)
         for row, image, sample, attention in zip(axes, images, data_samples, attentions):
             row[0].imshow(self.draw_rois(image, sample))
-            row[0].set_title(self._caption(sample), fontsize=8)
+            row[0].set_title(self._caption(sample), fontsize=8, **style)
             levels = range(len(attention) - 1, -1, -1)
             for axis, level in zip(row[1:], levels):
                 mask = F.interpolate(
@@ -146,16 +202,28 @@ class ROIVisualizer(UniversalVisualizer):
             fontsize=8,
             facecolor='grey',
         )
-        figure.suptitle(title)
+        figure.suptitle(as_text(title), **style)
         canvas = FigureCanvasAgg(figure)
-        canvas.draw()
+        with _no_glyph_warnings():
+            canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
-    def _caption(self, sample: DataSample) -> Optional[str]:
-        classes = (self.dataset_meta or {}).get('classes')
+    def _caption(self, sample: DataSample) -> str:
+        classes = self._class_names()
         label = int(sample.pred_score.argmax())
-        name = classes[label] if classes else label
+        name = as_text(classes[label]) if classes else label
         caption = f'{name} ({float(sample.pred_score[label]):.2f})'
         if 'gt_label' in sample and label not in sample.gt_label.tolist():
             caption += ' - wrong'
         return caption
+
+    def _class_names(self) -> Optional[Sequence[str]]:
+        return (self.dataset_meta or {}).get('classes')
+
+
+@contextmanager
+def _no_glyph_warnings():
+    """Without matplotlib's warning of each missing character: there is one for all."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Glyph')
+        yield

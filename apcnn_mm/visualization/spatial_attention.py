@@ -31,13 +31,18 @@ def predict_with_attention(
             f'This {type(model).__name__} has no spatial attention or no ROIs to show. It '
             "needs model.neck.spatial='gate' or 'pathway', and model.roi_generator."
         )
-    pyramids = []
-    handle = model.neck.register_forward_hook(lambda *args: pyramids.append(args[2]))
-    try:
-        samples = model.eval().test_step(pseudo_collate(data))
-    finally:
-        handle.remove()
+    model.eval()
+    samples, pyramids = [], []
+    for item in data:  # one by one: their sizes may differ
+        found = []
+        handle = model.neck.register_forward_hook(
+            lambda *args, found=found: found.append(args[2])
+        )
+        try:
+            samples += model.test_step(pseudo_collate([item]))
+        finally:
+            handle.remove()
+        pyramids.append(found[0])  # the raw stage comes first
     images = [item['inputs'].permute(1, 2, 0).numpy()[..., ::-1] for item in data]
-    spatial = pyramids[0].spatial  # the raw stage comes first
-    attentions = [[level[i, 0] for level in spatial] for i in range(len(data))]
+    attentions = [[level[0, 0] for level in pyramid.spatial] for pyramid in pyramids]
     return images, samples, attentions

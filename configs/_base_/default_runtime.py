@@ -9,20 +9,20 @@ default_hooks = dict(
     # their own, such as CUB-200-2011, the best one is the best on the test images:
     # report the last epoch.
     checkpoint=dict(
-        type='CheckpointHook',
+        type='ResumableCheckpointHook',
         interval=1,
         max_keep_ckpts=3,
         save_best='accuracy/top1',
         rule='greater',
     ),
+    finite=dict(type='FiniteHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='RGBVisualizationHook', enable=False),
+    # Of this package. Here they stay when a config has custom_hooks of its own.
+    data_check=dict(type='DataCheckHook'),
+    epoch_seed=dict(type='EpochSeedHook'),
+    roi_visualization=dict(type='ROIVisualizationHook', interval=10),
 )
-custom_hooks = [
-    dict(type='DataCheckHook'),
-    dict(type='EpochSeedHook'),
-    dict(type='ROIVisualizationHook', interval=10),
-]
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -1,9 +1,21 @@
+import json
+import os
+import pickle
+import struct
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 import torch
 from mmcv.image import imread
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmpretrain.registry import TRANSFORMS
+from PIL import Image, ImageOps
 
-from apcnn_mm.apis import APCNNInferencer
+from apcnn_mm.apis import APCNNInferencer, list_images
+from apcnn_mm.apis.images import Images
 
 
 @pytest.fixture(scope='module')
@@ -64,6 +76,14 @@ def test_large_pictures_are_drawn_small(inferencer):
     assert inferencer.draw(image, sample).shape == (500, 1000, 3)
 
 
+@pytest.mark.parametrize('size', [(1, 1), (1, 5000), (5000, 1)])
+def test_pictures_of_odd_images(inferencer, size, tmp_path):
+    image = np.full((*size, 3), 128, np.uint8)
+    ((_, sample),) = inferencer.stream([image])
+    picture = inferencer.draw(image, sample, str(tmp_path / 'picture.jpg'))
+    assert picture.shape == (min(size[0], 1000), min(size[1], 1000), 3)
+
+
 def test_names_of_the_classes(trained, tmp_path):
     """From the checkpoint; not those of all 200 birds for a model of six."""
     config = str(trained.work_dir / 'apcnn_r18_minibirds.py')
@@ -77,3 +97,244 @@ def test_names_of_the_classes(trained, tmp_path):
     assert {entry['name'] for entry in result['top']} == {None}
     given = APCNNInferencer(config, str(tmp_path / 'bare.pth'), classes=list('abcdef'))
     assert given(path)[0]['top'][0]['name'] in 'abcdef'
+
+
+@pytest.fixture
+def path(trained):
+    return str(sorted(trained.data_root.glob('images/*/*.jpg'))[0])
+
+
+@pytest.fixture
+def build(trained):
+    """Builds an inferencer whose test pipeline has other transforms."""
+
+    def build_inferencer(*transforms, **loading):
+        cfg = Config.fromfile(trained.work_dir / 'apcnn_r18_minibirds.py')
+        pipeline = cfg.test_dataloader.dataset.pipeline
+        pipeline[0].update(loading)
+        if transforms:
+            pipeline[1:-1] = transforms
+        return APCNNInferencer(cfg, trained.checkpoint)
+
+    return build_inferencer
+
+
+@pytest.mark.parametrize(
+    'loading',
+    [
+        dict(),
+        dict(imdecode_backend='pillow'),
+        dict(color_type='color_ignore_orientation'),
+        dict(type='LoadImageFromFile', color_type='color_ignore_orientation'),
+        dict(to_float32=True),
+    ],
+)
+def test_one_reading_for_testing_and_prediction(build, tmp_path, loading):
+    """Files are read by what the config's test pipeline begins with."""
+    inferencer = build(dict(type='Resize', scale=(128, 128)), **loading)
+    noise = np.random.default_rng(0).integers(256, size=(40, 70, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.fromarray(noise).save(tmp_path / 'turned.jpg', exif=exif)
+    cfg = inferencer.config.test_dataloader.dataset.pipeline
+    testing = Compose([TRANSFORMS.build(transform) for transform in cfg])
+    expected = testing(dict(img_path=str(tmp_path / 'turned.jpg')))
+    loaded = inferencer.load(tmp_path / 'turned.jpg')
+    assert torch.equal(loaded['inputs'], expected['inputs'])
+    ignored = 'ignore' in loading.get('color_type', '')
+    (result,) = inferencer(tmp_path / 'turned.jpg')
+    size = (result['width'], result['height'])
+    assert size == ((70, 40) if ignored else (40, 70))
+    if not ignored:
+        assert size == ImageOps.exif_transpose(Image.open(tmp_path / 'turned.jpg')).size
+    (batch,) = inferencer.preprocess([tmp_path / 'turned.jpg'])
+    assert torch.equal(batch['inputs'][0], expected['inputs'])
+
+
+@pytest.mark.parametrize('mode', ['L', 'RGBA', 'RGB', 'LA', 'I;16'])
+def test_arrays_are_as_files(inferencer, tmp_path, mode):
+    noise = np.random.default_rng(0).integers(256, size=(40, 70, 4), dtype=np.uint8)
+    if mode == 'I;16':
+        image = Image.fromarray(noise[..., :2].copy().view(np.uint16)[..., 0])
+    else:
+        image = Image.fromarray(noise).convert(mode)
+    image.save(tmp_path / 'image.png')
+    array = cv2.imread(str(tmp_path / 'image.png'), cv2.IMREAD_UNCHANGED)
+    from_file, from_array, plain = inferencer(
+        [tmp_path / 'image.png', array, noise[..., :3]], batch_size=3
+    )
+    assert from_file['error'] is None and plain['error'] is None
+    if mode == 'I;16':
+        assert 'uint16' in from_array['error']
+    else:
+        assert from_array == {**from_file, 'image': None}
+
+
+def test_arrays_that_are_no_images(inferencer):
+    arrays = [
+        np.zeros((4, 4, 3)),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((2, 4, 4, 3), np.uint8),
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((1, 1), np.uint8),
+    ]
+    *broken, fine = inferencer(arrays, batch_size=5)
+    assert all('array of uint8' in result['error'] for result in broken)
+    assert fine['error'] is None
+
+
+def test_a_fault_of_the_pipeline_ends_the_run(build, path):
+    """It is not an unreadable image; the real error is told."""
+    inferencer = build()
+    inferencer.pipeline.transforms[1].crop_size = None
+    with pytest.raises(TypeError, match='NoneType'):
+        inferencer([path, path])
+
+
+def test_an_image_that_the_pipeline_cannot_take(build, path):
+    inferencer = build(
+        dict(type='RemoveBottomRows', height=20), dict(type='Resize', scale=(128, 128))
+    )
+    flat, fine = inferencer([np.zeros((15, 100, 3), np.uint8), path], batch_size=2)
+    assert 'has 15 rows' in flat['error'] and '100 x 15' in flat['error']
+    assert fine['error'] is None
+
+
+def test_broken_files(inferencer, path, tmp_path):
+    os.mkfifo(tmp_path / 'pipe.jpg')
+    (tmp_path / 'folder.jpg').mkdir()
+    (tmp_path / 'self.jpg').symlink_to('self.jpg')
+    (tmp_path / 'cut.jpg').write_bytes(Path(path).read_bytes()[:300])
+    (tmp_path / 'empty.jpg').touch()
+    header = b'IHDR' + struct.pack('>IIBBBBB', 60000, 60000, 8, 0, 0, 0, 0)
+    (tmp_path / 'bomb.png').write_bytes(
+        b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + header + bytes(100)
+    )
+    broken = sorted(tmp_path.iterdir())
+    *results, fine = inferencer([*broken, tmp_path / 'absent.jpg', path], batch_size=4)
+    for file, result in zip([*broken, tmp_path / 'absent.jpg'], results):
+        assert set(result) == {'image', 'error'}
+        assert result['image'] == str(file) and file.name in result['error']
+    assert '60000 x 60000' in results[0]['error']
+    assert fine['error'] is None
+
+
+def test_folders(inferencer, path, tmp_path):
+    """With all their subfolders, in no circles, and without what is hidden."""
+    folder = tmp_path / 'images'
+    for name in ('1.jpg', 'a/1.jpg', 'b/c/1.jpg', '.thumbnails/1.jpg', '__MACOSX/1.jpg'):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(Path(path).read_bytes())
+    (folder / 'a' / 'notes.txt').touch()
+    (folder / 'a' / 'loop').symlink_to(folder)
+    (folder / 'x.jpg').mkdir()
+    for source in (folder, str(folder)):
+        results = inferencer(source, show_dir=tmp_path / 'shown')
+        found = {os.path.relpath(r['image'], folder): r['error'] for r in results}
+        assert len(results) == 5
+        assert {name for name, error in found.items() if error} == {'a/loop', 'x.jpg'}
+        assert {n for n, e in found.items() if not e} == {'1.jpg', 'a/1.jpg', 'b/c/1.jpg'}
+    shown = {
+        os.path.relpath(p, tmp_path / 'shown') for p in tmp_path.glob('shown/**/*.jpg')
+    }
+    assert shown == {'1.jpg.jpg', 'a/1.jpg.jpg', 'b/c/1.jpg.jpg'}
+    with pytest.raises(FileNotFoundError, match='x.jpg'):
+        inferencer(folder / 'x.jpg')
+
+
+def test_names_of_pictures(path):
+    """Each image has a picture of its own, whose name is that of its file."""
+    array = np.zeros((4, 4, 3), np.uint8)
+    images, names = list_images(['/p/a/1.jpg', Path('/p/b/1.jpg'), array, array])
+    assert names == ['a/1.jpg.jpg', 'b/1.jpg.jpg', '2.jpg', '3.jpg']
+    assert list_images(path)[1] == [f'{os.path.basename(path)}.jpg']
+    assert list_images(array)[1] == ['0.jpg']
+    assert list_images([]) == ([], [])
+
+
+def test_sizes_that_differ(build):
+    """No prediction depends on its neighbours in the batch."""
+    inferencer = build(dict(type='ResizeEdge', scale=128, edge='short'))
+    rng = np.random.default_rng(0)
+    sizes = [(128, 128), (128, 200), (150, 100), (128, 128), (128, 200)]
+    images = [rng.integers(256, size=(*size, 3), dtype=np.uint8) for size in sizes]
+    alone = [inferencer(image)[0] for image in images]
+    together = inferencer(images, batch_size=5)
+    for one, other in zip(alone, together):
+        assert one['merged_box'] == pytest.approx(other['merged_box'], abs=1e-3)
+        assert one['top'][0]['score'] == pytest.approx(other['top'][0]['score'], abs=1e-5)
+
+
+def test_boxes_on_pictures_with_a_credit_line(build):
+    """The picture has the rows that the pipeline removes."""
+    inferencer = build(
+        dict(type='RemoveBottomRows', height=100), dict(type='Resize', scale=(128, 128))
+    )
+    image = np.zeros((300, 200, 3), np.uint8)
+    ((_, sample),) = inferencer.stream([image])
+    sample.rois = torch.tensor([[32.0, 64, 96, 128]])  # the lower half of what remains
+    sample.roi_levels, sample.roi_scores = torch.zeros(1, dtype=torch.long), torch.ones(1)
+    sample.merged_box = sample.rois[0]
+    result = inferencer.describe(image, sample)
+    assert result['merged_box'] == [50, 100, 150, 200]
+    assert (result['width'], result['height']) == (200, 300)
+    picture = inferencer.draw(image, sample)
+    green = (picture[..., 1] > 128) & (picture[..., 0] < 100)
+    ys, xs = green[40:].nonzero()  # below the text
+    np.testing.assert_allclose([xs.min(), xs.max()], [50, 150], atol=2.5)
+    np.testing.assert_allclose([ys.min() + 40, ys.max() + 40], [100, 200], atol=2.5)
+
+
+def test_scores_that_are_not_finite(build, path, tmp_path):
+    inferencer = build()
+    torch.nn.init.constant_(inferencer.model.head.concat_classifier.fc.bias, np.nan)
+    (result,) = inferencer(path, show_dir=tmp_path)
+    assert set(result) == {'image', 'error'} and 'not finite' in result['error']
+    json.dumps(result, allow_nan=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_workers_get_no_model(inferencer, path):
+    images = Images([path], inferencer.loading, inferencer.pipeline)
+    assert len(pickle.dumps(images)) < 100_000
+    (result,) = inferencer([path], num_workers=1)
+    assert result['error'] is None
+
+
+@pytest.mark.parametrize(
+    'arguments, error',
+    [
+        (dict(inputs=5), TypeError),
+        (dict(inputs=['a.jpg', None]), TypeError),
+        (dict(batch_size=0), ValueError),
+        (dict(batch_size='2'), TypeError),
+        (dict(num_workers=-1), ValueError),
+        (dict(top_k=0), ValueError),
+        (dict(top_k=1.5), TypeError),
+        (dict(return_datasamples='yes'), ValueError),
+        (dict(show_dir=3), TypeError),
+    ],
+)
+def test_mistaken_arguments(inferencer, path, arguments, error):
+    name = list(arguments)[0]
+    with pytest.raises(error, match=name):
+        inferencer(**{'inputs': path, **arguments})
+
+
+def test_mistakes_of_construction(trained):
+    config = str(trained.work_dir / 'apcnn_r18_minibirds.py')
+    with pytest.raises(TypeError, match='pretrained'):
+        APCNNInferencer(config, None)
+    with pytest.raises(TypeError, match='model'):
+        APCNNInferencer(None, str(trained.checkpoint))
+    with pytest.raises(FileNotFoundError, match='/absent.py'):
+        APCNNInferencer('/absent.py', str(trained.checkpoint))
+    with pytest.raises(ValueError, match='6 names'):
+        APCNNInferencer(config, str(trained.checkpoint), classes=['jay', 'wren'])
+    cfg = Config.fromfile(config)
+    del cfg.test_dataloader.dataset.pipeline[0]
+    with pytest.raises(ValueError, match='must begin with.*not with Resize'):
+        APCNNInferencer(cfg, str(trained.checkpoint))
+    cfg.pop('test_dataloader')
+    with pytest.raises(ValueError, match='no test_dataloader'):
+        APCNNInferencer(cfg, str(trained.checkpoint))

@@ -80,6 +80,38 @@ def test_missing_file(tmp_path, folder, name):
     assert len(missing) == (1 if folder.name == 'data' else 4)
 
 
+def test_byte_order_marks(tmp_path, folder):
+    for file in folder.glob('*.txt'):
+        file.write_text(file.read_text(), encoding='utf-8-sig')
+    info = build(tmp_path, split='test').get_data_info(0)
+    assert info['img_path'] == str(folder / 'images' / '0698580.jpg')
+    assert info['object_box'] == [30, 10, 70, 50]
+
+
+def test_classes_in_another_order(tmp_path, folder):
+    names = build(tmp_path).metainfo['classes']
+    dataset = build(tmp_path, classes=names[::-1])
+    info = dataset.get_data_info(0)
+    assert dataset.metainfo['classes'][info['gt_label']] == '707-320'
+    with pytest.raises(ValueError, match='Not given'):
+        build(tmp_path, classes=names[1:])
+
+
+def test_spoilt_files(tmp_path, folder):
+    boxes = folder / 'images_box.txt'
+    text = boxes.read_text()
+    boxes.write_text(text.replace('1 1 30 20', '1 1 30'))
+    with pytest.raises(ValueError, match=f"{boxes}: '1 1 30', of image 0056978"):
+        build(tmp_path)
+    boxes.write_text('')
+    with pytest.raises(ValueError, match=f'{boxes} has no box of 1025794.jpg'):
+        build(tmp_path)
+    file = folder / 'images_variant_test.txt'
+    file.write_text('0698580 Concorde\n')
+    with pytest.raises(ValueError, match=f"{file}: 'Concorde', of image 0698580"):
+        build(tmp_path, split='test')
+
+
 def test_wrong_split(tmp_path, folder):
     with pytest.raises(ValueError, match='validation'):
         build(tmp_path, split='validation')

@@ -129,6 +129,52 @@ def test_missing_folder_shows_both_layouts(tmp_path):
         assert name in str(error.value)
 
 
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_classes_in_another_order(tmp_path, layout):
+    write, _ = LAYOUTS[layout]
+    write(tmp_path)
+    names = build(tmp_path).metainfo['classes']
+    dataset = build(tmp_path, classes=names[::-1])
+    labels = [dataset.get_data_info(i)['gt_label'] for i in range(2)]
+    assert [dataset.metainfo['classes'][i] for i in labels] == [names[13], names[195]]
+    with pytest.raises(ValueError, match='Not given'):
+        build(tmp_path, classes=names[1:])
+
+
+def test_folder_within_itself(tmp_path):
+    """As an archive of the data set unpacks."""
+    write_two_folders(tmp_path)
+    inner = tmp_path / 'cars_train' / 'cars_train'
+    inner.mkdir()
+    (inner / '000001.jpg').touch()
+    (tmp_path / 'cars_train' / '.DS_Store').touch()
+    with pytest.raises(FileNotFoundError, match=f'content lies in {inner}: move it'):
+        build(tmp_path)
+    (tmp_path / 'cars_train' / '000001.jpg').touch()
+    assert len(build(tmp_path)) == 2
+
+
+def test_annotations_without_classes(tmp_path):
+    """Those of the devkit, for the challenge."""
+    write_two_folders(tmp_path)
+    file = tmp_path / 'devkit' / 'cars_test_annos_withlabels.mat'
+    unlabelled = annotations([car for car in CARS if car[1] == 'test'], fname=['a', 'b'])
+    del unlabelled['annotations']['class']
+    mat4py.savemat(str(file), unlabelled)
+    with pytest.raises(ValueError, match=f'{file} has no classes.*_withlabels.mat'):
+        build(tmp_path, split='test')
+
+
+def test_devkit_without_labels(tmp_path):
+    """The right file's name is in the error where only the devkit's own is there."""
+    write_two_folders(tmp_path)
+    devkit = tmp_path / 'devkit'
+    right = devkit / 'cars_test_annos_withlabels.mat'
+    right.rename(devkit / 'cars_test_annos.mat')
+    with pytest.raises(FileNotFoundError, match=f'{right.name} +MISSING'):
+        build(tmp_path, split='test')
+
+
 def test_wrong_split(tmp_path):
     write_one_folder(tmp_path)
     with pytest.raises(ValueError, match="'val'"):

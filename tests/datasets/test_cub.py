@@ -59,6 +59,46 @@ def test_spoilt_boxes(root):
         build(root)
 
 
+def infos(dataset):
+    classes = dataset.metainfo['classes']
+    return [
+        (info['img_path'], classes[info['gt_label']], info['object_box'])
+        for info in map(dataset.get_data_info, range(len(dataset)))
+    ]
+
+
+def test_byte_order_marks(root):
+    """As Windows' editors write them, with empty lines at the end."""
+    expected = infos(build(root))
+    for file in root.glob('*.txt'):
+        file.write_text(file.read_text() + '\n\n', encoding='utf-8-sig')
+    assert infos(build(root)) == expected
+
+
+def test_other_encoding(root):
+    file = root / 'classes.txt'
+    file.write_text(file.read_text(), encoding='utf-16')
+    with pytest.raises(ValueError, match=f'{file} is not a text file in UTF-8'):
+        build(root)
+
+
+def test_names_with_white_space(root):
+    (root / 'images' / '001.Plain_Minibird' / 'my bird.jpg').touch()
+    file = root / 'images.txt'
+    first, *others = file.read_text().splitlines()
+    file.write_text('\n'.join(['1 001.Plain_Minibird/my bird.jpg', *others]))
+    assert infos(build(root))[0][0].endswith('/001.Plain_Minibird/my bird.jpg')
+
+
+def test_classes_in_another_order(root):
+    names = build(root).metainfo['classes']
+    dataset = build(root, classes=names[::-1])
+    assert dataset.metainfo['classes'] == names[::-1]
+    assert infos(dataset) == infos(build(root))
+    with pytest.raises(ValueError, match='Not there: Jay. Not given: 003.White'):
+        build(root, classes=[*names[:2], 'Jay'])
+
+
 def test_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match='does not exist'):
         build(tmp_path / 'nowhere')

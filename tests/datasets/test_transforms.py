@@ -25,3 +25,9 @@ def test_one_row_must_remain():
     assert remove(load(21, 30))['img'].shape == (1, 30, 3)
     with pytest.raises(ValueError, match='/data/plane.jpg has 20 rows'):
         remove(load(20, 30))
+
+
+@pytest.mark.parametrize('height', [-1, 2.5, '20', None, True])
+def test_wrong_height(height):
+    with pytest.raises((TypeError, ValueError), match='RemoveBottomRows.height'):
+        remove(load(48, 30), height=height)

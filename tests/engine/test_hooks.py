@@ -34,6 +34,8 @@ def test_pictures_have_the_right_colours(tmp_path):
 class FakeRunner:
     """A runner that has what DataCheckHook looks at."""
 
+    _resume, _hooks, param_schedulers = False, (), None
+
     def __init__(self, head_classes, train, val):
         def loader(classes):
             dataset = ConfigDict(metainfo=dict(classes=classes), data_root='data/birds')
@@ -41,7 +43,7 @@ class FakeRunner:
 
         self.model = ConfigDict(head=dict(num_classes=head_classes))
         self.train_dataloader, self.val_dataloader = loader(train), loader(val)
-        self.val_loop, self.val_evaluator = True, None
+        self.val_loop, self.val_evaluator = True, ConfigDict(metrics=[])
 
 
 @pytest.mark.parametrize(
@@ -69,13 +71,21 @@ def test_a_checkpoint_of_another_model(tiny_model):
     runner = FakeRunner(5, None, None)
     runner.model = tiny_model()
     runner.test_dataloader, runner.test_evaluator = runner.val_dataloader, None
-    runner.cfg = dict(load_from='other.pth')
+    runner._load_from = 'other.pth'
     hook.after_load_checkpoint(runner, dict(state_dict=runner.model.state_dict()))
     hook.before_test(runner)
     other = tiny_model(**{'head.hidden_channels': 8})
     hook.after_load_checkpoint(runner, dict(state_dict=other.state_dict()))
     with pytest.raises(ValueError, match='(?s)other.pth is not.*head.level_classifiers'):
         hook.before_test(runner)
+
+
+@pytest.mark.parametrize('content', [[1, 2], {}, {'model': 1}, {'state_dict': {}}])
+def test_a_file_without_a_model(content):
+    runner = FakeRunner(5, None, None)
+    runner._load_from = 'no_model.pth'
+    with pytest.raises(ValueError, match='no_model.pth holds no weights'):
+        HOOKS.build(dict(type='DataCheckHook')).after_load_checkpoint(runner, content)
 
 
 def test_figures_need_our_visualizer(tiny_model):

@@ -1,23 +1,38 @@
 import filecmp
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import run_python
+from mmpretrain.registry import DATASETS
 from PIL import Image
 
-from tools.make_minibirds import SPECIES, draw_bird
+from tools import make_minibirds as tool
+from tools.make_minibirds import SPECIES, draw_bird, make_minibirds
+
+OPTIONS = dict(classes=4, train=3, test=2, size=96)
 
 
-def make(out, *options):
-    return run_python('tools/make_minibirds.py', out, *options)
+def contents(root):
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob('*')
+        if path.is_file()
+    }
 
 
-OPTIONS = ('--classes', '4', '--train', '3', '--test', '2', '--size', '96')
+def test_command(tmp_path):
+    options = (word for k, v in OPTIONS.items() for word in (f'--{k}', v))
+    done = run_python('tools/make_minibirds.py', tmp_path / 'a', *options)
+    assert done.returncode == 0, done.stderr
+    assert '4 species, 12 training and 8 test images' in done.stdout
+    make_minibirds(tmp_path / 'b', seed=0, **OPTIONS)
+    assert contents(tmp_path / 'a') == contents(tmp_path / 'b')
 
 
 def test_same_seed_same_bytes(tmp_path):
-    for name, seed in (('a', '1'), ('b', '1'), ('c', '2')):
-        assert make(tmp_path / name, *OPTIONS, '--seed', seed).returncode == 0
+    for name, seed in (('a', 1), ('b', 1), ('c', 2)):
+        make_minibirds(tmp_path / name, seed=seed, **OPTIONS)
     files = [p.relative_to(tmp_path / 'a') for p in (tmp_path / 'a').rglob('*.*')]
     files = [str(f) for f in files if (tmp_path / 'a' / f).is_file()]
     assert len([f for f in files if f.endswith('.jpg')]) == 20
@@ -30,7 +45,7 @@ def test_same_seed_same_bytes(tmp_path):
 
 
 def test_layout(tmp_path):
-    assert make(tmp_path, *OPTIONS).returncode == 0
+    make_minibirds(tmp_path, seed=0, **OPTIONS)
     lines = {
         name: (tmp_path / f'{name}.txt').read_text().splitlines()
         for name in (
@@ -73,7 +88,72 @@ def test_only_the_part_tells_the_class():
         assert 0 < changed < 0.1 * width * height
 
 
-@pytest.mark.parametrize('classes', ['1', '21'])
-def test_wrong_number_of_classes(tmp_path, classes):
-    done = make(tmp_path, '--classes', classes)
-    assert done.returncode == 2 and classes in done.stderr
+@pytest.mark.parametrize(
+    'option', [('--classes', '1'), ('--classes', '21'), ('--test', '0'), ('--size', '3')]
+)
+def test_wrong_numbers(tmp_path, option, monkeypatch, capsys):
+    monkeypatch.setattr('sys.argv', ['make_minibirds.py', str(tmp_path), *option])
+    with pytest.raises(SystemExit):
+        tool.parse_args()
+    assert f'not {option[1]}' in capsys.readouterr().err
+
+
+def test_smaller_over_larger(tmp_path):
+    """Nothing is left of the larger one, whatever state it is in."""
+    make_minibirds(tmp_path / 'large', seed=0, **OPTIONS)
+    (tmp_path / 'large' / 'classes.txt').unlink()
+    small = dict(classes=2, train=2, test=1, size=64, seed=1)
+    for name in ('large', 'new'):
+        make_minibirds(tmp_path / name, **small)
+    assert contents(tmp_path / 'large') == contents(tmp_path / 'new')
+
+
+def test_other_folders_are_left_alone(tmp_path, monkeypatch):
+    make_minibirds(tmp_path, seed=0, **OPTIONS)
+    (tmp_path / 'images' / '001.Black_footed_Albatross').mkdir()
+    before = contents(tmp_path)
+    with pytest.raises(FileExistsError, match='Albatross'):
+        make_minibirds(tmp_path, seed=0, **OPTIONS)
+    assert contents(tmp_path) == before
+    monkeypatch.setattr('sys.argv', ['make_minibirds.py', str(tmp_path)])
+    with pytest.raises(SystemExit, match='Choose another folder'):
+        tool.main()
+
+
+@pytest.mark.parametrize('what', ['draw_bird', 'unlink', 'replace', 'mkdir'])
+@pytest.mark.parametrize('after', [0, 2, 6])
+def test_stopped_while_regenerating(tmp_path, monkeypatch, what, after):
+    """Never a mixture: the old data set, the new one, or none."""
+    new = dict(classes=3, train=2, test=2, size=64, seed=1)
+    make_minibirds(tmp_path / 'new', **new)
+    root = tmp_path / 'root'
+    make_minibirds(root, seed=0, **OPTIONS)
+    old = contents(root)
+    owner = tool if what == 'draw_bird' else Path
+    real, calls = getattr(owner, what), []
+
+    def stop(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) > after:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(owner, what, stop)
+    try:
+        make_minibirds(root, **new)
+    except KeyboardInterrupt:
+        pass
+    monkeypatch.undo()
+    try:
+        DATASETS.build(dict(type='CUBWithBoxes', data_root=str(root)))
+    except FileNotFoundError:
+        make_minibirds(root, **new)
+        assert contents(root) == contents(tmp_path / 'new')
+    else:
+        found = contents(root)
+        parts = {'parts/parts.txt', 'parts/parts.txt.tmp'}
+        whole = [
+            {name: text for name, text in files.items() if name not in parts}
+            for files in (found, old, contents(tmp_path / 'new'))
+        ]
+        assert whole[0] in whole[1:]

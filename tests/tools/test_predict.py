@@ -1,17 +1,38 @@
 import json
+import os
+import shutil
+import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from helpers import run_python
 from PIL import Image
 
+from apcnn_mm.apis import images
+from tools import predict as script
 
-def predict(trained, source, out, *options):
-    return run_python(
-        'tools/predict.py',
-        *(source, trained.work_dir / 'apcnn_r18_minibirds.py', trained.checkpoint),
-        *('--out', out, '--batch-size', '3', '--top-k', '2', *options),
-    )
+
+@pytest.fixture
+def predict(trained, monkeypatch, capsys):
+    """Runs the script in this process; its exit status and what it printed."""
+
+    def run(source, out, *options, checkpoint=trained.checkpoint, config=None):
+        config = config or trained.work_dir / 'apcnn_r18_minibirds.py'
+        arguments = [source, config, checkpoint, '--out', out, '--batch-size', 3]
+        arguments += ['--top-k', 2, '--num-workers', 0, *options]
+        monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, arguments)])
+        status = 0
+        try:
+            script.main()
+        except SystemExit as error:
+            status = error.code if isinstance(error.code, int) else 1
+            if status == 1:
+                print(error.code)
+        output = capsys.readouterr()
+        return status, output.out + output.err
+
+    return run
 
 
 def read(path):
@@ -34,8 +55,14 @@ def pictures(tmp_path, minibirds):
 
 
 def test_folder(trained, pictures, tmp_path):
+    """As it is called, in a process of its own and with workers."""
     out = tmp_path / 'results.jsonl'
-    done = predict(trained, pictures, out, '--pictures', tmp_path / 'drawn')
+    done = run_python(
+        'tools/predict.py',
+        *(pictures, trained.work_dir / 'apcnn_r18_minibirds.py', trained.checkpoint),
+        *('--out', out, '--batch-size', '3', '--top-k', '2'),
+        *('--pictures', tmp_path / 'drawn'),
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     results = {line['image'].removeprefix(f'{pictures}/'): line for line in read(out)}
     assert len(results) == 9
@@ -43,6 +70,7 @@ def test_folder(trained, pictures, tmp_path):
     assert broken == {'empty.jpg', 'cut.jpg'}
     for name in set(results) - broken:
         line = results[name]
+        assert (line['width'], line['height']) == (64, 64)
         assert len(line['top']) == len(line['raw']) == len(line['refined']) == 2
         first, second = line['top']
         assert first['score'] >= second['score']
@@ -57,10 +85,10 @@ def test_folder(trained, pictures, tmp_path):
     assert '1 files there are no images' in done.stdout
 
 
-def test_a_stopped_run_goes_on(trained, pictures, tmp_path):
+def test_a_stopped_run_goes_on(predict, pictures, tmp_path):
     whole, stopped = tmp_path / 'whole.jsonl', tmp_path / 'stopped.jsonl'
     for out in (whole, stopped):
-        assert predict(trained, pictures, out).returncode == 0
+        assert predict(pictures, out)[0] == 0
     text = whole.read_text()
     # Killed in the middle of the fifth line.
     end = [i for i, character in enumerate(text) if character == '\n'][3]
@@ -68,9 +96,8 @@ def test_a_stopped_run_goes_on(trained, pictures, tmp_path):
     good = sum(line['error'] is None for line in read(whole)[:4])
     # Repaired since then.
     (pictures / 'empty.jpg').write_bytes((pictures / '0.JPG').read_bytes())
-    done = predict(trained, pictures, stopped, '--num-workers', '0')
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert f'{good} images are in' in done.stdout
+    status, output = predict(pictures, stopped)
+    assert status == 0 and f'{good} images are in' in output
     results = {line['image']: line for line in read(stopped)}
     assert results.keys() == {line['image'] for line in read(whole)}
     assert len(read(stopped)) == len(results)
@@ -79,41 +106,200 @@ def test_a_stopped_run_goes_on(trained, pictures, tmp_path):
     ]
 
 
-def test_the_output_of_something_else(trained, pictures, tmp_path):
+@pytest.mark.parametrize(
+    'spoil',
+    [
+        lambda lines: ['\0' * 500 + '\n', *lines[1:]],
+        lambda lines: [*lines, '\0' * 500],
+        lambda lines: ['5\n', '{}\n', '\n', '{"image": [], "error": null}\n', *lines],
+        lambda lines: [line.replace('"error": null', '"err\xf6r"') for line in lines],
+    ],
+)
+def test_spoilt_lines_are_done_again(predict, pictures, tmp_path, spoil):
+    out = tmp_path / 'out.jsonl'
+    predict(pictures, out)
+    expected = {line['image']: line for line in read(out)}
+    text = ''.join(spoil(out.read_text().splitlines(keepends=True)))
+    out.write_bytes(text.encode('latin-1'))
+    assert predict(pictures, out)[0] == 0
+    assert len(read(out)) == len(expected)
+    assert {line['image'] for line in read(out)} == expected.keys()
+
+
+def test_an_image_that_has_changed(predict, pictures, tmp_path):
+    out, image = tmp_path / 'out.jsonl', pictures / '0.JPG'
+    predict(pictures, out)
+    Image.new('RGB', (30, 20)).save(image, 'JPEG')
+    later = os.path.getmtime(out) + 5
+    os.utime(image, (later, later))
+    predict(pictures, out)
+    (line,) = [line for line in read(out) if line['image'] == str(image)]
+    assert (line['width'], line['height']) == (30, 20)
+
+
+def test_the_output_of_something_else(predict, pictures, tmp_path):
     out = tmp_path / 'results.jsonl'
     out.write_text('my notes')
-    done = predict(trained, pictures / '0.JPG', out)
-    assert done.returncode == 1 and 'Choose another --out' in done.stderr
+    status, output = predict(pictures / '0.JPG', out)
+    assert status == 1 and 'Choose another --out' in output
     assert out.read_text() == 'my notes'
     out.unlink()
-    assert predict(trained, pictures / '0.JPG', out).returncode == 0
-    done = predict(
-        trained, pictures / '0.JPG', out, '--cfg-options', 'model.test_cfg.stage=raw'
+    assert predict(pictures / '0.JPG', out)[0] == 0
+    status, output = predict(
+        pictures / '0.JPG', out, '--cfg-options', 'model.test_cfg.stage=raw'
     )
-    assert done.returncode == 1 and 'not written with these settings' in done.stderr
+    assert status == 1 and 'with these settings: another config.' in output
+    for text in ('', '\0\0', '[1]', '{'):
+        (tmp_path / 'results.jsonl.settings.json').write_text(text)
+        status, output = predict(pictures / '0.JPG', out)
+        assert status == 1 and 'settings.json cannot be read' in output
 
 
-def test_list_and_single_image(trained, pictures, tmp_path):
-    listed = [str(pictures / '0.JPG'), str(pictures / 'absent.jpg')]
-    (tmp_path / 'list.txt').write_text('\n'.join(listed) + '\n')
-    assert predict(trained, tmp_path / 'list.txt', tmp_path / 'list.jsonl').returncode == 0
+def test_settings_are_told_by_content(predict, trained, pictures, tmp_path):
+    """The same paths are not the same settings, and other paths may be."""
+    checkpoint, config = tmp_path / 'last.pth', tmp_path / 'config.py'
+    names = tmp_path / 'list.txt'
+    shutil.copy(trained.checkpoint, checkpoint)
+    shutil.copy(trained.work_dir / 'apcnn_r18_minibirds.py', config)
+    names.write_text(f'{pictures}/0.JPG\n')
+    out = tmp_path / 'out.jsonl'
+
+    def run():
+        return predict(names, out, checkpoint=checkpoint, config=config)
+
+    assert run()[0] == 0
+    status, output = predict(names, out)  # copies
+    assert status == 0 and '1 images are in' in output
+    for file, source in (
+        (checkpoint, trained.work_dir / 'epoch_4.pth'),
+        (config, None),
+        (names, None),
+    ):
+        before = file.read_bytes()
+        if source:
+            shutil.copy(source, file)
+        elif file == config:
+            with file.open('a') as stream:
+                stream.write("\nmodel['test_cfg'] = dict(stage='raw')\n")
+        else:
+            names.write_text(f'{pictures}/0.JPG\n{pictures}/2.JPG\n')
+        status, output = run()
+        what = {checkpoint: 'checkpoint', config: 'config', names: 'input'}[file]
+        assert status == 1 and f'another {what}.' in output
+        file.write_bytes(before)
+    assert run()[0] == 0
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig'])
+def test_list_and_single_image(predict, pictures, tmp_path, encoding):
+    shutil.copy(pictures / '0.JPG', pictures / 'Möwe.JPG')
+    listed = [str(pictures / 'Möwe.JPG'), str(pictures / 'absent.jpg')]
+    (tmp_path / 'list.txt').write_text('\n'.join(listed) + '\n', encoding=encoding)
+    assert predict(tmp_path / 'list.txt', tmp_path / 'list.jsonl')[0] == 0
     present, absent = read(tmp_path / 'list.jsonl')
     assert [present['image'], absent['image']] == listed
     assert present['error'] is None and 'absent.jpg' in absent['error']
-    assert predict(trained, listed[0], tmp_path / 'one.jsonl').returncode == 0
+    assert predict(listed[0], tmp_path / 'one.jsonl')[0] == 0
     (single,) = read(tmp_path / 'one.jsonl')
     assert single['top'][0]['label'] == present['top'][0]['label']
 
 
-def test_mistakes(trained, tmp_path):
-    done = predict(trained, tmp_path / 'nowhere', tmp_path / 'out.jsonl')
-    assert done.returncode == 2 and f'{tmp_path}/nowhere' in done.stderr
+def test_lines_that_are_there_twice(predict, pictures, tmp_path):
+    names = [pictures / '0.JPG', pictures / 'cut.jpg', pictures / '0.JPG'] * 2
+    (tmp_path / 'list.txt').write_text('\n'.join(map(str, names)))
+    for _ in range(2):
+        status, output = predict(tmp_path / 'list.txt', tmp_path / 'out.jsonl')
+        assert status == 0 and '4 lines of' in output
+        lines = [line['image'] for line in read(tmp_path / 'out.jsonl')]
+        assert lines == [str(pictures / '0.JPG'), str(pictures / 'cut.jpg')]
+
+
+def test_pictures_of_a_finished_run(predict, pictures, tmp_path):
+    out, drawn = tmp_path / 'out.jsonl', tmp_path / 'drawn'
+    predict(pictures, out)
+    lines = sorted(out.read_text().splitlines())
+    for _ in range(2):
+        assert predict(pictures, out, '--pictures', drawn)[0] == 0
+        assert sorted(out.read_text().splitlines()) == lines
+        assert len(list(drawn.rglob('*.jpg'))) == 7
+        next(drawn.rglob('*.jpg')).unlink()
+
+
+def test_hostile_folders(predict, pictures, tmp_path, monkeypatch):
+    warnings = []
+    logger = Mock(warning=warnings.append)
+    monkeypatch.setattr(images.MMLogger, 'get_current_instance', lambda: logger)
+    os.mkfifo(pictures / 'pipe')
+    (pictures / 'sub' / 'x.jpg').mkdir()
+    (pictures / 'sub' / 'loop').symlink_to(pictures)
+    (pictures / 'self.jpg').symlink_to('self.jpg')
+    (pictures / '.hidden.jpg').write_bytes((pictures / '0.JPG').read_bytes())
+    status, _ = predict(pictures, tmp_path / 'out.jsonl')
+    assert status == 0
+    assert len(warnings) == 1 and '1 hidden files and folders are left out' in warnings[0]
+    lines = {
+        os.path.relpath(line['image'], pictures): line
+        for line in read(tmp_path / 'out.jsonl')
+    }
+    assert len(lines) == len(read(tmp_path / 'out.jsonl')) == 13
+    broken = {name for name, line in lines.items() if line['error']}
+    assert broken == {
+        *('empty.jpg', 'cut.jpg', 'pipe', 'sub/x.jpg', 'sub/loop', 'self.jpg')
+    }
+
+
+def test_no_image_could_be_predicted(predict, pictures, tmp_path):
+    status, output = predict(pictures / 'cut.jpg', tmp_path / 'out.jsonl')
+    assert status == 1 and 'No image could be predicted' in output
+    assert read(tmp_path / 'out.jsonl')[0]['error']
+    # 0.JPG is there from the first run: it has been predicted.
+    (tmp_path / 'list.txt').write_text(f'{pictures}/cut.jpg\n{pictures}/0.JPG')
+    for _ in range(2):
+        assert predict(tmp_path / 'list.txt', tmp_path / 'both.jsonl')[0] == 0
+
+
+def test_ctrl_c(predict, pictures, tmp_path, monkeypatch):
+    """What is there stays, and the same command goes on."""
+    out = tmp_path / 'out.jsonl'
+    stream = script.APCNNInferencer.stream
+
+    def stopped(*args):
+        for i, item in enumerate(stream(*args)):
+            if i == 4:
+                raise KeyboardInterrupt
+            yield item
+
+    monkeypatch.setattr(script.APCNNInferencer, 'stream', stopped)
+    with pytest.raises(KeyboardInterrupt, match='The same command goes on'):
+        predict(pictures, out)
+    assert len(read(out)) == 4
+    monkeypatch.undo()
+    assert not any('.tmp' in path.name for path in tmp_path.iterdir())
+
+
+def test_mistakes(predict, pictures, tmp_path):
+    out = tmp_path / 'out.jsonl'
+    status, output = predict(tmp_path / 'nowhere', out)
+    assert status == 2 and f'{tmp_path}/nowhere' in output
     (tmp_path / 'empty').mkdir()
-    done = predict(trained, tmp_path / 'empty', tmp_path / 'out.jsonl')
-    assert done.returncode == 1 and 'no images' in done.stderr
+    status, output = predict(tmp_path / 'empty', out)
+    assert status == 1 and 'no images' in output
+    (tmp_path / 'empty.txt').touch()
+    status, output = predict(tmp_path / 'empty.txt', out)
+    assert status == 1 and 'no images' in output
     (tmp_path / 'movie.gif').write_bytes(b'GIF89a\xff\xfe')
-    done = predict(trained, tmp_path / 'movie.gif', tmp_path / 'out.jsonl')
-    assert done.returncode == 1 and 'movie.gif is neither' in done.stderr
+    status, output = predict(tmp_path / 'movie.gif', out)
+    assert status == 1 and 'movie.gif is neither' in output
+    status, output = predict(pictures, tmp_path / 'empty')
+    assert status == 2 and 'is a folder' in output
+    status, output = predict(pictures, tmp_path / 'empty.txt' / 'out.jsonl')
+    assert status == 1 and 'cannot be written' in output
+    status, output = predict(pictures, out, '--pictures', pictures / 'drawn')
+    assert status == 2 and 'lies among the images' in output
+    for option in ('--top-k', '--batch-size'):
+        status, output = predict(pictures, out, option, '0')
+        assert status == 2 and f'{option} must be at least 1' in output
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
@@ -124,14 +310,9 @@ def test_mistakes(trained, tmp_path):
         (None, 'test_dataloader.dataset.pipeline.2.type=EfficientNetCenterCrop', 'Boxes'),
     ],
 )
-def test_what_does_not_fit(trained, pictures, tmp_path, config, option, message):
+def test_what_does_not_fit(predict, pictures, tmp_path, config, option, message):
     """mmengine would leave out layers with a warning, and predict noise."""
-    config = f'configs/{config}' if config else trained.work_dir / 'apcnn_r18_minibirds.py'
-    done = run_python(
-        'tools/predict.py',
-        *(pictures, config, trained.checkpoint),
-        *('--out', tmp_path / 'out.jsonl', '--cfg-options', option),
-    )
-    assert done.returncode == 1
-    assert message in done.stderr[done.stderr.rindex('ValueError') :]
+    config = config and f'configs/{config}'
+    with pytest.raises(ValueError, match=f'(?s){message}'):
+        predict(pictures, tmp_path / 'out.jsonl', '--cfg-options', option, config=config)
     assert not (tmp_path / 'out.jsonl').exists()

@@ -1,10 +1,13 @@
 import json
+import os
 
 import pytest
 import torch
 from helpers import MINIBIRDS_CONFIG as CONFIG
 from helpers import REPO, run_python
 from mmengine.fileio import load
+
+from tools.test import check_output, write_metrics
 
 
 def run_test(trained, tmp_path, *arguments, options=(), config=CONFIG):
@@ -98,9 +101,45 @@ def test_other_classes_than_the_checkpoint(trained, tmp_path):
     [
         ((CONFIG, '{tmp}/no.pth'), '{tmp}/no.pth'),
         ((CONFIG, __file__, '--out-item', 'metrics'), '--out'),
+        ((CONFIG, __file__, '--out', '{tmp}/out.txt'), '--out: {tmp}/out.txt must end in'),
     ],
 )
 def test_mistakes(tmp_path, arguments, message):
     done = run_python('tools/test.py', *(a.format(tmp=tmp_path) for a in arguments))
     assert done.returncode == 2
     assert message.format(tmp=tmp_path) in done.stderr
+
+
+def test_output_that_cannot_be_written(tmp_path):
+    """Found before the test, not after it."""
+    (tmp_path / 'file').touch()
+    (tmp_path / 'folder.json').mkdir()
+    for path in (
+        tmp_path / 'file' / 'out.json',
+        tmp_path / 'folder.json',
+        '/proc/out.json',
+    ):
+        with pytest.raises(OSError):
+            check_output(str(path), ('.json',))
+    with pytest.raises(ValueError, match=r'out.csv must end in .json or .pkl'):
+        check_output(str(tmp_path / 'out.csv'), ('.json', '.pkl'))
+
+
+def test_output_that_can_be_written(tmp_path):
+    """It makes the folder, and leaves what is there as it is."""
+    path = tmp_path / 'new' / 'out.json'
+    check_output(str(path), ('.json',))
+    assert os.listdir(path.parent) == []
+    path.write_text('earlier')
+    check_output(str(path), ('.json',))
+    assert path.read_text() == 'earlier'
+
+
+@pytest.mark.parametrize('name', ['m.json', 'm.yml', 'm.pkl'])
+def test_metrics_of_all_kinds(tmp_path, name):
+    """Confusion matrices are tensors."""
+    metrics = {'accuracy/top1': 50.0, 'confusion_matrix/result': torch.eye(2)}
+    write_metrics(metrics, str(tmp_path / name))
+    assert load(tmp_path / name)['accuracy/top1'] == 50
+    assert list(load(tmp_path / name)['confusion_matrix/result'][0]) == [1, 0]
+    assert os.listdir(tmp_path) == [name]

@@ -9,15 +9,15 @@ import argparse
 import os.path as osp
 import sys
 
-sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
+sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # tools
 
+import _script  # noqa: E402, F401
 import torch  # noqa: E402
-from mmengine.config import DictAction  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmpretrain.registry import MODELS  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from apcnn_mm.launch import load_config  # noqa: E402
+from apcnn_mm.launch import add_arguments, load_config  # noqa: E402
 
 # Parts of the model by the beginning of their names; the first that fits counts.
 PARTS = {
@@ -31,7 +31,7 @@ PARTS = {
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config file path')
+    add_arguments(parser)
     parser.add_argument(
         '--shape',
         type=int,
@@ -39,9 +39,6 @@ def parse_args():
         default=(448, 448),
         metavar=('HEIGHT', 'WIDTH'),
         help='of the input',
-    )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, help='as in train.py'
     )
     return parser.parse_args()
 
@@ -84,8 +81,7 @@ def count_multiply_adds(model, shape):
 
 def main():
     args = parse_args()
-    cfg = load_config(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     cfg.model.backbone.init_cfg = None
     init_default_scope('mmpretrain')
     model = MODELS.build(cfg.model)

@@ -17,12 +17,13 @@ import sys
 import torch
 
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
-sys.path.insert(0, ROOT)  # bare checkout
+sys.path.insert(0, osp.join(ROOT, 'tools'))
 
+import _script  # noqa: E402, F401
 from mmengine.config import Config  # noqa: E402
 from mmpretrain.registry import MODELS  # noqa: E402
 
-import apcnn_mm  # noqa: F401, E402
+from apcnn_mm.checkpoints import load_file  # noqa: E402
 
 # The pyramid levels of the released code are called 3, 4 and 5.
 RENAMES = [
@@ -56,16 +57,7 @@ DEPTHS = {
 
 def load_official(path):
     """The state dict in a file of the released code, tensors only."""
-    if not osp.isfile(path):
-        raise FileNotFoundError(f'There is no checkpoint file {osp.abspath(path)}.')
-    try:
-        state_dict = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f'{osp.abspath(path)} holds more than tensors, or is damaged, and is not '
-            'loaded, because it could run any code. Expected is what the released '
-            f'train.py saves: torch.save(net.state_dict(), ...). ({error})'
-        ) from error
+    state_dict = load_file(path, map_location='cpu')
     if not (
         isinstance(state_dict, dict)
         and state_dict

@@ -1,25 +1,71 @@
 """Stanford Cars: squashed to 448 x 448 pixels, nothing is cut off."""
 
-_base_ = 'cub_448.py'
-
 data_root = 'data/Stanford_Cars'
 
+data_preprocessor = dict(
+    # RGB, of ImageNet
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    to_rgb=True,
+)
+
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
+    # OpenCV, the default, does not antialias.
     dict(type='Resize', scale=(448, 448), backend='pillow'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(type='Resize', scale=(448, 448), backend='pillow'),
-    _base_.test_pipeline[-1],
+    dict(
+        type='PackInputs',
+        # mmpretrain's, and what the evaluation of boxes reads.
+        meta_keys=(
+            'sample_idx',
+            'img_path',
+            'ori_shape',
+            'img_shape',
+            'scale_factor',
+            'flip',
+            'flip_direction',
+            'ori_kp',
+            'object_box',
+        ),
+    ),
 ]
 
 train_dataloader = dict(
-    dataset=dict(type='StanfordCarsWithBoxes', data_root=data_root, pipeline=train_pipeline)
+    batch_size=16,
+    num_workers=4,
+    # New workers for each epoch can be seeded anew: a resumed run is exact.
+    persistent_workers=False,
+    # AP-CNN cannot train on a batch of one image.
+    drop_last=True,
+    dataset=dict(
+        type='StanfordCarsWithBoxes',
+        data_root=data_root,
+        split='train',
+        pipeline=train_pipeline,
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=True),
 )
 val_dataloader = dict(
-    dataset=dict(type='StanfordCarsWithBoxes', data_root=data_root, pipeline=test_pipeline)
+    batch_size=16,
+    num_workers=4,
+    persistent_workers=True,
+    dataset=dict(
+        type='StanfordCarsWithBoxes',
+        data_root=data_root,
+        split='test',
+        pipeline=test_pipeline,
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=False),
 )
 test_dataloader = val_dataloader
+val_evaluator = [
+    dict(type='Accuracy', topk=(1,)),
+    dict(type='ObjectLocalization'),
+]
+test_evaluator = val_evaluator

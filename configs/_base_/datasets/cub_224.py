@@ -1,14 +1,67 @@
 """CUB-200-2011 at half the paper's size: squashed to 256 x 256, 224 x 224 are cut out."""
 
-_base_ = 'cub_448.py'
+data_root = 'data/CUB_200_2011'
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[1].scale = (256, 256)
-train_pipeline[2].crop_size = 224
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = (256, 256)
-test_pipeline[2].crop_size = 224
+data_preprocessor = dict(
+    # RGB, of ImageNet
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    to_rgb=True,
+)
 
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+train_pipeline = [
+    dict(type='LoadImage'),
+    # OpenCV, the default, does not antialias.
+    dict(type='Resize', scale=(256, 256), backend='pillow'),
+    dict(type='RandomCrop', crop_size=224),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='Resize', scale=(256, 256), backend='pillow'),
+    dict(type='CenterCrop', crop_size=224),
+    dict(
+        type='PackInputs',
+        # mmpretrain's, and what the evaluation of boxes reads.
+        meta_keys=(
+            'sample_idx',
+            'img_path',
+            'ori_shape',
+            'img_shape',
+            'scale_factor',
+            'flip',
+            'flip_direction',
+            'ori_kp',
+            'object_box',
+        ),
+    ),
+]
+
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=4,
+    # New workers for each epoch can be seeded anew: a resumed run is exact.
+    persistent_workers=False,
+    # AP-CNN cannot train on a batch of one image.
+    drop_last=True,
+    dataset=dict(
+        type='CUBWithBoxes', data_root=data_root, split='train', pipeline=train_pipeline
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=True),
+)
+val_dataloader = dict(
+    batch_size=16,
+    num_workers=4,
+    persistent_workers=True,
+    dataset=dict(
+        type='CUBWithBoxes', data_root=data_root, split='test', pipeline=test_pipeline
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+)
 test_dataloader = val_dataloader
+val_evaluator = [
+    dict(type='Accuracy', topk=(1,)),
+    dict(type='ObjectLocalization'),
+]
+test_evaluator = val_evaluator

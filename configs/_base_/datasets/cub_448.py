@@ -10,7 +10,7 @@ data_preprocessor = dict(
 )
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     # OpenCV, the default, does not antialias.
     dict(type='Resize', scale=(600, 600), backend='pillow'),
     dict(type='RandomCrop', crop_size=448),
@@ -18,18 +18,21 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(type='Resize', scale=(600, 600), backend='pillow'),
     dict(type='CenterCrop', crop_size=448),
     dict(
         type='PackInputs',
+        # mmpretrain's, and what the evaluation of boxes reads.
         meta_keys=(
+            'sample_idx',
             'img_path',
             'ori_shape',
             'img_shape',
             'scale_factor',
             'flip',
             'flip_direction',
+            'ori_kp',
             'object_box',
         ),
     ),

@@ -1,0 +1,139 @@
+"""Finding images on the disk, and reading lists of them."""
+
+import os
+import stat
+from typing import Dict, List, NamedTuple
+
+from mmengine import list_from_file
+
+# What OpenCV reads of the pictures that people have.
+IMAGE_EXTENSIONS = (
+    '.jpg',
+    '.jpeg',
+    '.png',
+    '.bmp',
+    '.tif',
+    '.tiff',
+    '.webp',
+    '.ppm',
+    '.pgm',
+)
+# What file managers, network storage and archives leave behind, beside names with a dot.
+SYSTEM_NAMES = {
+    '$recycle.bin',
+    '#recycle',
+    '@__thumb',
+    '@eadir',
+    '__macosx',
+    'desktop.ini',
+    'ehthumbs.db',
+    'icon\r',
+    'lost+found',
+    'system volume information',
+    'thumbs.db',
+}
+
+
+class FoundFiles(NamedTuple):
+    """What lies in a folder and its subfolders: paths below it, sorted.
+
+    Attributes:
+        images (list[str]): Files that are images by their names (``IMAGE_EXTENSIONS``).
+        hidden (list[str]): Hidden files and folders, and those of the system. What is in
+            these folders is not looked at.
+        unusable (list[str]): Pipes and devices, links that lead nowhere, links to a
+            folder that has been seen already or that the folder itself lies in, folders
+            that cannot be opened, and those with the name of an image, although what is
+            in them is looked at.
+        others (list[str]): Other files.
+    """
+
+    images: List[str]
+    hidden: List[str]
+    unusable: List[str]
+    others: List[str]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden or the system's, by its name."""
+    return name.startswith('.') or name.lower() in SYSTEM_NAMES
+
+
+def find_files(folder: str) -> FoundFiles:
+    """Sort what lies in a folder and its subfolders; nothing is opened.
+
+    Links to folders are followed, but none in circles.
+
+    Args:
+        folder (str): The folder.
+
+    Returns:
+        FoundFiles: Paths relative to the folder.
+    """
+    found = FoundFiles([], [], [], [])
+    root = os.path.realpath(folder)
+    seen, waiting = {root}, ['']
+    while waiting:
+        relative = waiting.pop()
+        try:
+            names = sorted(os.listdir(os.path.join(folder, relative)), reverse=True)
+        except PermissionError:
+            if not relative:
+                raise
+            found.unusable.append(relative)
+            continue
+        for name in names:
+            below = os.path.join(relative, name)
+            path = os.path.join(folder, below)
+            try:
+                mode = os.stat(path).st_mode
+            except OSError:  # a link to nowhere or to itself
+                mode = 0
+            if is_hidden(name):
+                found.hidden.append(below)
+            elif stat.S_ISDIR(mode):
+                real = os.path.realpath(path)
+                again = real in seen or root.startswith(os.path.join(real, ''))
+                if again or name.lower().endswith(IMAGE_EXTENSIONS):
+                    found.unusable.append(below)
+                if not again:
+                    seen.add(real)
+                    waiting.append(below)
+            elif not stat.S_ISREG(mode):
+                found.unusable.append(below)
+            elif name.lower().endswith(IMAGE_EXTENSIONS):
+                found.images.append(below)
+            else:
+                found.others.append(below)
+    for paths in found:
+        paths.sort()
+    return found
+
+
+def find_folders(folder: str) -> List[str]:
+    """The names of the folders in a folder that are not hidden, sorted."""
+    names = sorted(os.listdir(folder))
+    return [n for n in names if not is_hidden(n) and os.path.isdir(os.path.join(folder, n))]
+
+
+def read_lines(file: str) -> Dict[int, str]:
+    """Read a text file, with or without a byte order mark, but for its empty lines.
+
+    Args:
+        file (str): The file.
+
+    Returns:
+        dict[int, str]: The lines by their numbers, which count from 1, without white
+        space around them.
+
+    Raises:
+        ValueError: If it is not in UTF-8.
+    """
+    try:
+        lines = list_from_file(file, encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f'{os.path.abspath(file)} is not a text file in UTF-8 ({error}). Save it as '
+            'UTF-8.'
+        ) from error
+    return {i + 1: line.strip() for i, line in enumerate(lines) if line.strip()}

@@ -1,0 +1,176 @@
+"""Reading images, with one error that names the file."""
+
+import io
+import os
+import stat
+import struct
+from typing import Optional, Tuple
+
+import mmcv
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmengine import fileio
+from mmpretrain.registry import TRANSFORMS
+from PIL import Image
+
+from ..arguments import check_choice, check_number
+
+# Where Pillow refuses an image as a decompression bomb: half a gigabyte of pixels.
+MAX_PIXELS = 178956970
+BACKENDS = ('cv2', 'pillow', 'turbojpeg', 'tifffile')
+COLOR_TYPES = (
+    'color',
+    'grayscale',
+    'unchanged',
+    'color_ignore_orientation',
+    'grayscale_ignore_orientation',
+)
+
+
+@TRANSFORMS.register_module()
+class LoadImage(LoadImageFromFile):
+    """Load an image from a file; what is no image ends in an error with its path.
+
+    On top of mmcv's :class:`LoadImageFromFile`, folders, pipes and devices are never
+    opened, and an image's size is read from its header before it is decoded: a file of
+    some megabytes can hold gigabytes of pixels. An image that is there already is left as
+    it is: mmpretrain's inferencers load images themselves, and only know to take mmcv's
+    transform out of a pipeline.
+
+    **Required Keys:**
+
+    - img_path
+
+    **Modified Keys:**
+
+    - img
+    - img_shape
+    - ori_shape
+
+    Args:
+        max_pixels (int, optional): The largest number of pixels, width times height.
+            Defaults to 178956970, Pillow's. None is no limit, but for those of the
+            decoder.
+        to_float32 (bool): Whether to convert the image to float32. Defaults to False.
+        color_type (str): 'color', 'grayscale' or 'unchanged', or one of the first two
+            with '_ignore_orientation'. Defaults to 'color'.
+        imdecode_backend (str): 'cv2', 'pillow', 'turbojpeg' or 'tifffile'. Defaults to
+            'cv2'.
+        ignore_empty (bool): Whether to return None instead of an error. In training,
+            another image is then drawn. Defaults to False.
+        backend_args (dict, optional): The file backend, see :func:`mmengine.fileio.get`.
+            Defaults to None.
+
+    Raises:
+        OSError: If the file cannot be opened, such as :class:`FileNotFoundError`.
+        ValueError: If it is no regular file, empty, too large or no image.
+    """
+
+    def __init__(
+        self,
+        max_pixels: Optional[int] = MAX_PIXELS,
+        to_float32: bool = False,
+        color_type: str = 'color',
+        imdecode_backend: str = 'cv2',
+        ignore_empty: bool = False,
+        backend_args: Optional[dict] = None,
+    ):
+        if max_pixels is not None:
+            check_number('LoadImage.max_pixels', max_pixels, minimum=1, integer=True)
+        check_choice('LoadImage.to_float32', to_float32, (True, False))
+        check_choice('LoadImage.color_type', color_type, COLOR_TYPES)
+        check_choice('LoadImage.imdecode_backend', imdecode_backend, BACKENDS)
+        check_choice('LoadImage.ignore_empty', ignore_empty, (True, False))
+        super().__init__(
+            to_float32=to_float32,
+            color_type=color_type,
+            imdecode_backend=imdecode_backend,
+            ignore_empty=ignore_empty,
+            backend_args=backend_args,
+        )
+        self.max_pixels = max_pixels
+
+    def transform(self, results: dict) -> Optional[dict]:
+        """Load the image.
+
+        Args:
+            results (dict): A sample of a data set.
+
+        Returns:
+            dict | None: The same with the image, (H, W, 3) BGR or (H, W), and its shape.
+            None for what is no image, with ``ignore_empty``. A sample without a path
+            has its image already: mmpretrain's inferencers take out the loading of mmcv
+            alone.
+        """
+        if 'img_path' not in results and 'img' in results:
+            return results
+        if 'img' in results:
+            return results
+        try:
+            image = self._load(results['img_path'])
+        except (OSError, ValueError):
+            if self.ignore_empty:
+                return None
+            raise
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def _load(self, path):
+        backend = fileio.get_file_backend(
+            path, backend_args=self.backend_args, enable_singleton=True
+        )
+        if isinstance(backend, fileio.LocalBackend):
+            path = os.path.abspath(path)
+            # Opening a pipe would wait for ever.
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise ValueError(f'{path} is a folder, pipe or device, not an image file.')
+        content = backend.get(path)
+        if not content:
+            raise ValueError(f'{path} is empty.')
+        self._check_size(path, content)
+        try:
+            image = mmcv.imfrombytes(
+                content, flag=self.color_type, backend=self.imdecode_backend
+            )
+        except Exception as error:  # decoders raise errors of all kinds
+            raise ValueError(f'{path} cannot be decoded: {error}') from error
+        if image is None:
+            raise ValueError(f'{path} is truncated, damaged or not an image.')
+        return image
+
+    def _check_size(self, path, content):
+        size = None if self.max_pixels is None else image_size(content)
+        if size is not None and size[0] * size[1] > self.max_pixels:
+            raise ValueError(
+                f'{path} has {size[0]} x {size[1]} pixels, more than the {self.max_pixels} '
+                'that its loading allows. Save it smaller, or give LoadImage in the '
+                'pipelines a larger max_pixels (None: no limit).'
+            )
+
+    def __repr__(self):
+        return f'{super().__repr__()[:-1]}, max_pixels={self.max_pixels})'
+
+
+def image_size(content: bytes) -> Optional[Tuple[int, int]]:
+    """Width and height of an image from its header; nothing is decoded.
+
+    Args:
+        content (bytes): The file.
+
+    Returns:
+        tuple[int, int] | None: None where neither PNG nor a format of Pillow is seen.
+    """
+    if content.startswith(b'\x89PNG\r\n\x1a\n') and len(content) >= 24:
+        # Pillow refuses long text chunks, which decoders leave out.
+        return struct.unpack('>II', content[16:24])
+    # Not Image.open: it has a limit of its own.
+    Image.init()
+    for factory, accept in Image.OPEN.values():
+        try:
+            # Formats without a signature would be seen in anything.
+            if accept and accept(content[:16]) is True:
+                return factory(io.BytesIO(content), '').size
+        except Exception:  # Pillow's plugins raise errors of all kinds
+            continue
+    return None

@@ -1,0 +1,184 @@
+import io
+import os
+import shutil
+import struct
+import zlib
+
+import mmcv
+import numpy as np
+import pytest
+from helpers import REPO
+from mmcv.transforms import LoadImageFromFile
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmpretrain.datasets import PackInputs
+from mmpretrain.registry import TRANSFORMS
+from PIL import Image, PngImagePlugin
+
+from apcnn_mm.datasets.loading import image_size
+
+
+def load(path, **options):
+    return TRANSFORMS.build(dict(type='LoadImage', **options))(dict(img_path=path))
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+
+
+def png_header(width, height):
+    """A PNG that says how large it is, and nothing more."""
+    content = struct.pack('>4sIIBBBBB', b'IHDR', width, height, 8, 2, 0, 0, 0)
+    check = struct.pack('>I', zlib.crc32(content))
+    return b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + content + check
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        dict(imdecode_backend='pillow'),
+        dict(color_type='grayscale'),
+        dict(color_type='unchanged'),
+        dict(color_type='color_ignore_orientation', to_float32=True),
+    ],
+)
+@pytest.mark.parametrize('turned', [False, True])
+def test_images_are_those_of_mmcv(tmp_path, pixels, options, turned):
+    path = str(tmp_path / 'a.jpg')
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    Image.fromarray(pixels).save(path, exif=exif)
+    results, expected = (
+        load(path, **options),
+        LoadImageFromFile(**options)(dict(img_path=path)),
+    )
+    np.testing.assert_array_equal(results.pop('img'), expected.pop('img'))
+    assert results == expected
+
+
+def test_an_image_that_is_there_already(pixels):
+    """mmpretrain's inferencers load images themselves, and name no file."""
+    results = dict(img=pixels, img_shape=(20, 30), ori_shape=(20, 30))
+    assert TRANSFORMS.build(dict(type='LoadImage'))(dict(results)) == results
+
+
+def test_training_names_the_file(minibirds, tmp_path):
+    root = shutil.copytree(minibirds, tmp_path / 'minibirds')
+    (path,) = root.glob('images/001.*/*_0001.jpg')
+    path.write_bytes(b'')
+    cfg = Config.fromfile(REPO / 'configs/apcnn_r18_minibirds.py')
+    cfg.train_dataloader.dataset.data_root = str(root)
+    cfg.train_dataloader.update(num_workers=1, batch_size=2)
+    loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    with pytest.raises(ValueError, match=f'{path} is empty'):
+        list(loader)
+
+
+def test_files_that_are_no_images(tmp_path, pixels, monkeypatch):
+    """The error has the whole path, and nothing waits."""
+    monkeypatch.chdir(tmp_path)
+    whole = io.BytesIO()
+    Image.fromarray(pixels).save(whole, 'jpeg')
+    (tmp_path / 'empty.jpg').write_bytes(b'')
+    (tmp_path / 'page.jpg').write_bytes(b'<html>Not found</html>')
+    (tmp_path / 'half.jpg').write_bytes(whole.getvalue()[:-200])
+    (tmp_path / 'folder.jpg').mkdir()
+    os.mkfifo(tmp_path / 'pipe.jpg')
+    os.symlink('self.jpg', tmp_path / 'self.jpg')
+    os.symlink('nothing', tmp_path / 'lost.jpg')
+    errors = {
+        'empty.jpg': (ValueError, 'is empty'),
+        'page.jpg': (ValueError, 'not an image'),
+        'half.jpg': (ValueError, 'truncated'),
+        'folder.jpg': (ValueError, 'folder'),
+        'pipe.jpg': (ValueError, 'pipe'),
+        'self.jpg': (OSError, 'symbolic links'),
+        'lost.jpg': (FileNotFoundError, ''),
+        'missing.jpg': (FileNotFoundError, ''),
+    }
+    for name, (kind, text) in errors.items():
+        with pytest.raises(kind) as error:
+            load(name)
+        assert str(tmp_path / name) in str(error.value) and text in str(error.value)
+        with pytest.raises((ValueError, OSError), match=str(tmp_path / name)):
+            load(name, imdecode_backend='pillow')
+        assert load(name, ignore_empty=True) is None
+
+
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+def test_pixels_are_counted_before_decoding(tmp_path, monkeypatch, backend):
+    path = tmp_path / 'bomb.png'
+    path.write_bytes(png_header(30000, 30000))
+    monkeypatch.setattr(mmcv, 'imfrombytes', lambda *args, **kwargs: pytest.fail('decoded'))
+    with pytest.raises(ValueError, match=f'{path} has 30000 x 30000 pixels.*max_pixels'):
+        load(path, imdecode_backend=backend)
+
+
+def test_pixel_limit(tmp_path, pixels):
+    for name in ('a.png', 'a.jpg', 'a.webp', 'a.tif', 'a.bmp', 'a.ppm'):
+        Image.fromarray(pixels).save(tmp_path / name)
+        assert load(tmp_path / name, max_pixels=600)['img'].shape == (20, 30, 3)
+        assert load(tmp_path / name, max_pixels=None)['img'].shape == (20, 30, 3)
+        with pytest.raises(ValueError, match=f'{name} has 30 x 20 pixels'):
+            load(tmp_path / name, max_pixels=599)
+
+
+def test_what_pillow_refuses_is_read(tmp_path, pixels, monkeypatch):
+    """Long text in a PNG, and a size above Pillow's own limit."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text('comment', 'x' * 3_000_000, zip=True)
+    Image.fromarray(pixels).save(tmp_path / 'text.png', pnginfo=text)
+    with pytest.raises(ValueError):
+        Image.open(tmp_path / 'text.png')
+    assert load(tmp_path / 'text.png')['img'].shape == (20, 30, 3)
+
+    Image.fromarray(pixels).save(tmp_path / 'a.jpg')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(tmp_path / 'a.jpg')
+    assert load(tmp_path / 'a.jpg')['img'].shape == (20, 30, 3)
+
+
+def test_size_of_what_is_no_image():
+    for content in (b'', b'<html>', b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff', b'P6', b'RIFF'):
+        assert image_size(content) is None
+    assert image_size(png_header(3, 2)) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(max_pixels=0),
+        dict(max_pixels='many'),
+        dict(max_pixels=1.5),
+        dict(color_type='colour'),
+        dict(imdecode_backend='opencv'),
+        dict(to_float32='yes'),
+        dict(ignore_empty=None),
+    ],
+)
+def test_wrong_arguments(options):
+    (name,) = options
+    with pytest.raises((TypeError, ValueError), match=f'LoadImage.{name}'):
+        load('a.jpg', **options)
+
+
+CONFIGS = [
+    str(path.relative_to(REPO / 'configs'))
+    for pattern in ('*.py', 'ablation/*.py')
+    for path in sorted((REPO / 'configs').glob(pattern))
+]
+
+
+@pytest.mark.parametrize('config', CONFIGS)
+def test_pipelines_of_the_configs(config):
+    """All read by LoadImage, and keep what mmpretrain's tools ask for."""
+    cfg = Config.fromfile(REPO / 'configs' / config)
+    for split in ('train', 'val', 'test'):
+        first, *_, last = cfg[f'{split}_dataloader'].dataset.pipeline
+        assert first.type == 'LoadImage'
+        assert last.type == 'PackInputs'
+        keys = last.get('meta_keys', PackInputs.DEFAULT_META_KEYS)
+        assert set(PackInputs.DEFAULT_META_KEYS) <= set(keys)

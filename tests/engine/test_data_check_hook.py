@@ -1,0 +1,239 @@
+"""What is found before training, where mmengine finds it late or not at all."""
+
+import logging
+from types import SimpleNamespace
+from uuid import uuid4
+
+import pytest
+import torch
+from helpers import tiny_config
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.optim import (
+    CosineAnnealingLR,
+    OptimWrapper,
+    OptimWrapperDict,
+    ReduceOnPlateauLR,
+)
+from mmengine.runner import Runner
+from mmpretrain.evaluation import Accuracy, SingleLabelMetric
+from mmpretrain.registry import MODELS
+
+from apcnn_mm.engine.monitor_check import check_monitored
+from apcnn_mm.engine.resume_check import ignored_settings
+
+
+class Own(BaseMetric):
+    def process(self, data_batch, data_samples):
+        pass
+
+    def compute_metrics(self, results):
+        pass
+
+
+def monitor(save_best, *metrics, **other):
+    hooks = [CheckpointHook(save_best=save_best, rule='greater')]
+    runner = SimpleNamespace(_hooks=hooks, param_schedulers=None)
+    runner.val_evaluator = SimpleNamespace(metrics=metrics)
+    vars(runner).update(other)
+    check_monitored(runner)
+
+
+@pytest.mark.parametrize(
+    'save_best, metric',
+    [
+        ('accuracy/top1', Accuracy()),
+        ('accuracy/top5', Accuracy(topk=(1, 5))),
+        ('mine/top1', Accuracy(prefix='mine')),
+        ('accuracy/top1_thr-0.50', Accuracy(thrs=(0.5, None))),
+        ('single-label/f1-score', SingleLabelMetric()),
+        ('anything', Own()),
+        ('auto', SingleLabelMetric()),
+        (None, SingleLabelMetric()),
+        (['single-label/recall', 'single-label/precision'], SingleLabelMetric()),
+    ],
+)
+def test_metrics_that_may_be_reported(save_best, metric):
+    monitor(save_best, metric)
+
+
+@pytest.mark.parametrize(
+    'metric, reported',
+    [
+        (SingleLabelMetric(), r'single-label/\.\.\.'),
+        (Accuracy(topk=(5,)), 'accuracy/top5'),
+        (Accuracy(prefix='mine'), 'mine/top1'),
+        (Own(prefix='own'), r'own/\.\.\.'),
+    ],
+)
+def test_metrics_that_nobody_reports(metric, reported):
+    with pytest.raises(ValueError, match=f'save_best is .accuracy/top1.*{reported}'):
+        monitor('accuracy/top1', metric)
+    hook = EarlyStoppingHook(monitor='accuracy/top1', rule='greater')
+    with pytest.raises(ValueError, match='EarlyStoppingHook.*accuracy/top1'):
+        monitor(None, metric, _hooks=[hook])
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = ReduceOnPlateauLR(optimizer, monitor='accuracy/top1', rule='greater')
+    with pytest.raises(ValueError, match='ReduceOnPlateauLR.*accuracy/top1'):
+        monitor(None, metric, param_schedulers=[scheduler])
+
+
+def build(minibirds, work_dir, **options):
+    cfg = tiny_config(minibirds, work_dir, **options)
+    cfg.experiment_name = uuid4().hex  # runners of a process share what has the same name
+    return Runner.from_cfg(cfg)
+
+
+@pytest.mark.parametrize(
+    'evaluator, message',
+    [
+        ([dict(type='SingleLabelMetric')], 'save_best'),
+        ([dict(type='Accuracy', topk=(1, 9))], 'has only 6 classes'),
+    ],
+)
+def test_a_changed_evaluator(minibirds, tmp_path, evaluator, message):
+    runner = build(minibirds, tmp_path, val_evaluator=evaluator)
+    with pytest.raises(ValueError, match=message):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_own_hooks_leave_the_package_its_own(minibirds, tmp_path):
+    runner = build(minibirds, tmp_path, custom_hooks=[dict(type='EMAHook')])
+    names = {type(hook).__name__ for hook in runner.hooks}
+    assert names >= {'EMAHook', 'DataCheckHook', 'EpochSeedHook', 'ROIVisualizationHook'}
+
+
+def test_testing_after_fine_tuning(minibirds, tmp_path):
+    """From a checkpoint with other classes, in one Runner."""
+    cfg = tiny_config(minibirds, tmp_path)
+    cfg.model.head.num_classes = 9
+    meta = dict(dataset_meta=dict(classes=tuple('abcdefghi')))
+    nine = dict(state_dict=MODELS.build(cfg.model).state_dict(), meta=meta)
+    torch.save(nine, tmp_path / 'nine.pth')
+    options = dict(
+        load_from=str(tmp_path / 'nine.pth'), train_dataloader__dataset__indices=4
+    )
+    runner = build(minibirds, tmp_path, **options)
+    runner.train()
+    assert 'accuracy/top1' in runner.test()
+
+    for method in ('test', 'val'):  # without training
+        runner = build(minibirds, tmp_path / method, **options)
+        with pytest.raises(ValueError, match='nine.pth is not one of the model'):
+            getattr(runner, method)()
+
+
+def resume(trained, tmp_path, checkpoint=None, **options):
+    """Resume a run that has nothing left to train; what is logged."""
+    options = {
+        'resume': True,
+        'load_from': str(checkpoint or trained.checkpoint),
+        'train_cfg.max_epochs': 5,
+        **options,
+    }
+    runner = build(trained.data_root, tmp_path, **options)
+    records = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: records.append(record.getMessage())
+    runner.logger.addHandler(handler)
+    runner.train()
+    return '\n'.join(records)
+
+
+def test_a_longer_run_keeps_the_schedule_of_the_shorter(trained, tmp_path):
+    """Epoch 6 is trained with the learning rate of the end."""
+    logged = resume(trained, tmp_path, **{'train_cfg.max_epochs': 6})
+    assert 'param_scheduler 2: T_max is' in logged
+    assert 'load_from=CHECKPOINT without resume' in logged
+    assert (tmp_path / 'epoch_6.pth').is_file()
+
+
+def test_the_same_settings_are_not_mentioned(trained, tmp_path):
+    assert 'is ignored' not in resume(trained, tmp_path)
+
+
+def states(kind=torch.optim.AdamW, schedulers=1, eta_min=0.0, step=3, groups=1, **settings):
+    """What a run has after some steps."""
+    parameters = [{'params': [torch.nn.Parameter(torch.zeros(1))]} for _ in range(groups)]
+    optimizer = kind(parameters, **{'lr': 0.1, **settings})
+    cosine = [
+        CosineAnnealingLR(optimizer, T_max=9, eta_min=eta_min) for _ in range(schedulers)
+    ]
+    for _ in range(step):
+        optimizer.step()
+        for scheduler in cosine:
+            scheduler.step()
+    return SimpleNamespace(optim_wrapper=OptimWrapper(optimizer), param_schedulers=cosine)
+
+
+def ignored(**settings):
+    run = states()
+    schedulers = [scheduler.state_dict() for scheduler in run.param_schedulers]
+    checkpoint = dict(optimizer=run.optim_wrapper.state_dict(), param_schedulers=schedulers)
+    return ignored_settings(states(step=0, **settings), checkpoint)
+
+
+@pytest.mark.parametrize(
+    'settings, expected',
+    [
+        ({}, []),
+        ({'lr': 0.5}, ['initial_lr is 0.1 in the checkpoint, and 0.5 in the config']),
+        ({'weight_decay': 0.3}, ['weight_decay is 0.01 in the checkpoint, and 0.3']),
+        (
+            {'betas': (0.8, 0.9)},
+            ['betas is (0.9, 0.999) in the checkpoint, and (0.8, 0.9)'],
+        ),
+        ({'eta_min': 0.01}, ['param_scheduler 1: eta_min is 0.0 in']),
+        # Without schedulers the learning rate stays what it was.
+        ({'schedulers': 0}, ['optimizer: lr is', 'has 1 parts in the checkpoint, and 0']),
+        ({'schedulers': 2}, ['has 1 parts in the checkpoint, and 2']),
+    ],
+)
+def test_settings_that_a_resumed_run_ignores(settings, expected):
+    sentences = ignored(**settings)
+    assert len(sentences) == len(expected)
+    for sentence, part in zip(sentences, expected):
+        assert part in sentence
+
+
+def test_several_optimizers():
+    both = OptimWrapperDict(a=states().optim_wrapper, b=states(lr=0.5).optim_wrapper)
+    other = OptimWrapperDict(a=states().optim_wrapper, b=states(lr=0.6).optim_wrapper)
+    runner = SimpleNamespace(optim_wrapper=other, param_schedulers={'a': []})
+    checkpoint = dict(optimizer=both.state_dict(), param_schedulers={'a': []})
+    (sentence,) = ignored_settings(runner, checkpoint)
+    assert sentence.startswith('b: initial_lr is 0.5')
+
+
+def test_a_checkpoint_without_states():
+    assert ignored_settings(states(), dict(meta={})) == []
+
+
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(kind=torch.optim.SGD, momentum=0.9), "has no .*'momentum'"),
+        (dict(groups=2), 'groups the parameters otherwise'),
+    ],
+)
+def test_resuming_with_another_optimizer(settings, message):
+    with pytest.raises(ValueError, match=f'another optimizer.*{message}.*load_from'):
+        ignored(**settings)
+
+
+@pytest.mark.parametrize('change', ['order', 'set', 'layers'])
+def test_resuming_with_other_classes(trained, tmp_path, change):
+    checkpoint = torch.load(trained.checkpoint, weights_only=False)
+    meta = checkpoint['meta']['dataset_meta']
+    options = {}
+    if change == 'order':
+        meta['classes'] = meta['classes'][::-1]
+    elif change == 'set':
+        meta['classes'] = meta['classes'][:5]
+    else:
+        options = {'model.head.hidden_channels': 8}
+    torch.save(checkpoint, tmp_path / 'other.pth')
+    message = 'not one of the model' if options else 'not those of the checkpoint to resume'
+    with pytest.raises(ValueError, match=message):
+        resume(trained, tmp_path, tmp_path / 'other.pth', **options)
