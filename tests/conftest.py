@@ -1,6 +1,7 @@
 import os
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,30 @@ def tiny_model():
         )
 
     return build_tiny
+
+
+@pytest.fixture
+def run_main(monkeypatch, capsys):
+    """Runs the ``main`` of a script in this process, as its command line would."""
+
+    def run(script, *arguments):
+        monkeypatch.chdir(REPO)
+        monkeypatch.setenv('LOCAL_RANK', '0')
+        monkeypatch.setattr(sys, 'argv', [script.__file__, *map(str, arguments)])
+        capsys.readouterr()
+        status, last_words = 0, ''
+        try:
+            status = script.main() or 0
+        except SystemExit as error:  # as Python ends: with a number, or a text and 1
+            status = error.code or 0
+        except Exception as error:
+            status = f'{type(error).__name__}: {error}'
+        if isinstance(status, str):
+            status, last_words = 1, status
+        output = capsys.readouterr()
+        return CompletedProcess(arguments, status, output.out, output.err + last_words)
+
+    return run
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
 """The checks themselves are tested in tests/datasets/test_check.py."""
 
 import pytest
-from helpers import MINIBIRDS_CONFIG, REPO, TINY, run_python
+from helpers import MINIBIRDS_CONFIG, TINY
 
 from tools import check_dataset
 
 
-def test_good_data(minibirds):
-    done = run_python(
-        'tools/check_dataset.py',
+def test_good_data(run_main, minibirds):
+    done = run_main(
+        check_dataset,
         MINIBIRDS_CONFIG,
         *('--cfg-options', f'data_root={minibirds}', *TINY),
     )
@@ -18,19 +18,13 @@ def test_good_data(minibirds):
 
 
 @pytest.mark.parametrize('where', ['right', 'wrong'])
-def test_problem(minibirds, monkeypatch, capsys, where):
+def test_problem(run_main, minibirds, where):
     root = minibirds if where == 'right' else minibirds / 'images'
     options = (f'data_root={root}', *TINY, 'model.head.num_classes=5')
     options += ('default_hooks.checkpont.interval=2',)
-    arguments = [
-        'check_dataset.py',
-        str(REPO / MINIBIRDS_CONFIG),
-        '--cfg-options',
-        *options,
-    ]
-    monkeypatch.setattr('sys.argv', arguments)
-    assert check_dataset.main() == 1
-    text = capsys.readouterr().out
+    done = run_main(check_dataset, MINIBIRDS_CONFIG, '--cfg-options', *options)
+    assert done.returncode == 1
+    text = done.stdout
     expected = dict(
         right='model.head.num_classes is 5', wrong='train, val and test: FileNotFoundError'
     )

@@ -1,5 +1,6 @@
 import pytest
-from helpers import run_python
+
+from tools.analysis import get_complexity
 
 
 @pytest.mark.parametrize(
@@ -16,8 +17,8 @@ from helpers import run_python
         ('ablation/plain.py', 23.918, 16.349, ['backbone', 'heads']),
     ],
 )
-def test_table_6(config, parameters, gmacs, rows):
-    done = run_python('tools/analysis/get_complexity.py', f'configs/{config}')
+def test_table_6(run_main, config, parameters, gmacs, rows):
+    done = run_main(get_complexity, f'configs/{config}')
     assert done.returncode == 0, done.stderr
     _, _, *parts, total = done.stdout[done.stdout.index('configs/') :].splitlines()
     assert [line.split()[0] for line in parts] == rows

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import run_python
 from mmpretrain.registry import DATASETS
 from PIL import Image
 
@@ -21,9 +20,9 @@ def contents(root):
     }
 
 
-def test_command(tmp_path):
+def test_command(run_main, tmp_path):
     options = (word for k, v in OPTIONS.items() for word in (f'--{k}', v))
-    done = run_python('tools/make_minibirds.py', tmp_path / 'a', *options)
+    done = run_main(tool, tmp_path / 'a', *options)
     assert done.returncode == 0, done.stderr
     assert '4 species, 12 training and 8 test images' in done.stdout
     make_minibirds(tmp_path / 'b', seed=0, **OPTIONS)

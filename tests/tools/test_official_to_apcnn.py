@@ -1,7 +1,10 @@
+from functools import partial
+
 import pytest
 import torch
-from helpers import build_model, run_python
+from helpers import build_model
 
+from tools.model_converters import official_to_apcnn as script
 from tools.model_converters.official_to_apcnn import (
     FOLDER_NAMES,
     convert,
@@ -106,11 +109,12 @@ def test_class_order(dataset, classes, moved):
     assert (numbers != expected).sum() == moved
 
 
-def run(*arguments):
-    return run_python('tools/model_converters/official_to_apcnn.py', *arguments)
+@pytest.fixture
+def run(run_main):
+    return partial(run_main, script)
 
 
-def test_script(tmp_path, model, official):
+def test_script(run, tmp_path, model, official):
     torch.save(official, tmp_path / 'src.pth')
     done = run(tmp_path / 'src.pth', tmp_path / 'out' / 'dst.pth', '--class-order', 'cub')
     assert done.returncode == 0, done.stderr
@@ -118,7 +122,7 @@ def test_script(tmp_path, model, official):
     model.load_state_dict(checkpoint['state_dict'])
 
 
-def test_script_refuses_code(tmp_path):
+def test_script_refuses_code(run, tmp_path):
     torch.save(torch.nn.Linear(1, 1), tmp_path / 'src.pth')
     done = run(tmp_path / 'src.pth', tmp_path / 'dst.pth')
     assert done.returncode == 1

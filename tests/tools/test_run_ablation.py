@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers import MINIBIRDS_CONFIG as CONFIG
-from helpers import REPO, TINY, run_python
+from helpers import REPO, TINY
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
@@ -20,9 +20,9 @@ from tools.run_ablation import ACCURACY, TABLES
 ROWS = sorted({row for table in TABLES.values() for _, row, _ in table})
 
 
-def run_script(work_dir, minibirds, *arguments, options=()):
-    return run_python(
-        'tools/run_ablation.py',
+def run_script(run_main, work_dir, minibirds, *arguments, options=()):
+    return run_main(
+        ablation,
         *('--work-dir', work_dir, *arguments),
         *(
             '--cfg-options',
@@ -52,13 +52,13 @@ def test_every_row_has_a_config_that_builds():
         assert len(paper) == 1
 
 
-def test_a_table(minibirds, tmp_path):
+def test_a_table(run_main, minibirds, tmp_path):
     """A row that fails does not lose the others, and only what is missing is run."""
     rows = ('--table', '3', '--rows', 'fp', 'fp_s', 'fp_c_sp', '--seeds', '1')
     # Training of this row would stop at its config.
     (tmp_path / 'fp_c_sp').mkdir()
     (tmp_path / 'fp_c_sp' / 'seed_0').touch()
-    done = run_script(tmp_path, minibirds, *rows)
+    done = run_script(run_main, tmp_path, minibirds, *rows)
     assert done.returncode == 1
     assert 'These runs failed' in done.stderr and 'fp_c_sp, seed 0' in done.stderr
     table = (tmp_path / 'table_3.md').read_text().splitlines()
@@ -78,9 +78,11 @@ def test_a_table(minibirds, tmp_path):
 
     (tmp_path / 'fp_c_sp' / 'seed_0').unlink()
     before = (tmp_path / 'fp' / 'seed_0' / 'metrics.json').stat().st_mtime_ns
-    done = run_script(tmp_path, minibirds, *rows)
+    done = run_script(run_main, tmp_path, minibirds, *rows)
     assert done.returncode == 0, done.stderr[-3000:]
-    other = run_script(tmp_path, minibirds, *rows, options=['model.head.cal_acc=True'])
+    other = run_script(
+        run_main, tmp_path, minibirds, *rows, options=['model.head.cal_acc=True']
+    )
     assert other.returncode == 1 and 'was run with' in other.stderr
     assert (tmp_path / 'fp' / 'seed_0' / 'metrics.json').stat().st_mtime_ns == before
     assert len((tmp_path / 'table_3.md').read_text().splitlines()) == 5
@@ -94,8 +96,8 @@ def test_a_table(minibirds, tmp_path):
         (('--table', '1'), '--table'),
     ],
 )
-def test_mistakes(arguments, message):
-    done = run_python('tools/run_ablation.py', *arguments)
+def test_mistakes(run_main, arguments, message):
+    done = run_main(ablation, *arguments)
     assert done.returncode == 2 and message in done.stderr
 
 

@@ -1,12 +1,10 @@
 import numpy as np
-import pytest
-from helpers import run_python
 from PIL import Image
 
 from tools import split_dataset
 
 
-def test_command(tmp_path, monkeypatch):
+def test_command(run_main, tmp_path):
     """From class folders to the next command; an error is a sentence."""
     random = np.random.default_rng(0)
     for name in ('jay', 'wren'):
@@ -15,11 +13,9 @@ def test_command(tmp_path, monkeypatch):
             pixels = random.integers(0, 255, (32, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / 'all' / name / f'{i}.png')
     out = tmp_path / 'my pictures'
-    command = ('tools/split_dataset.py', tmp_path / 'all', '--out', out)
-    done = run_python(*command)
+    command = (split_dataset, tmp_path / 'all', '--out', out)
+    done = run_main(*command)
     assert done.returncode == 0, done.stderr
     assert '       4       1  jay\n       4       1  wren\n' in done.stdout
     assert f"data_root='{out}' model.head.num_classes=2" in done.stdout
-    monkeypatch.setattr('sys.argv', [str(word) for word in command])
-    with pytest.raises(SystemExit, match=f'Nothing was made: {out} is there already'):
-        split_dataset.main()
+    assert f'Nothing was made: {out} is there already' in run_main(*command).stderr

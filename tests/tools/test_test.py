@@ -4,28 +4,33 @@ import os
 import pytest
 import torch
 from helpers import MINIBIRDS_CONFIG as CONFIG
-from helpers import REPO, run_python
+from helpers import REPO
 from mmengine.fileio import load
 
+from tools import test as script
 from tools.test import check_output, write_metrics
 
 
-def run_test(trained, tmp_path, *arguments, options=(), config=CONFIG):
-    done = run_python(
-        'tools/test.py',
-        config,
-        trained.checkpoint,
-        *('--work-dir', tmp_path / 'work', *arguments),
-        *('--cfg-options', *trained.options, *options),
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout + done.stderr
+@pytest.fixture
+def run_test(run_main, trained, tmp_path):
+    """Runs the script in this process; what it wrote."""
+
+    def run(*arguments, options=(), config=CONFIG):
+        done = run_main(
+            script,
+            config,
+            trained.checkpoint,
+            *('--work-dir', tmp_path / 'work', *arguments),
+            *('--cfg-options', *trained.options, *options),
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout + done.stderr
+
+    return run
 
 
-def test_predictions_with_evidence_and_pictures(trained, tmp_path):
+def test_predictions_with_evidence_and_pictures(run_test, tmp_path):
     run_test(
-        trained,
-        tmp_path,
         *('--out', tmp_path / 'out.pkl', '--show-dir', tmp_path / 'pictures'),
         *('--interval', '4'),
     )
@@ -37,23 +42,21 @@ def test_predictions_with_evidence_and_pictures(trained, tmp_path):
     assert len(list((tmp_path / 'pictures').glob('*.png'))) == 3
 
 
-def test_confusion_matrix(trained, tmp_path):
+def test_confusion_matrix(run_test, tmp_path):
     (tmp_path / 'config.py').write_text(
         f"_base_ = '{REPO}/{CONFIG}'\n"
         "test_evaluator = dict(_delete_=True, type='ConfusionMatrix')\n"
     )
     out = tmp_path / 'metrics.pkl'
     config = tmp_path / 'config.py'
-    run_test(trained, tmp_path, '--out', out, '--out-item', 'metrics', config=config)
+    run_test('--out', out, '--out-item', 'metrics', config=config)
     assert load(out)['confusion_matrix/result'].sum() == 12
 
 
-def test_metrics_and_test_time_augmentation(trained, tmp_path):
+def test_metrics_and_test_time_augmentation(run_test, tmp_path):
     out = tmp_path / 'metrics.json'
     pictures = tmp_path / 'pictures'
     run_test(
-        trained,
-        tmp_path,
         *('--tta', '--out', out, '--out-item', 'metrics'),
         *('--show-dir', pictures, '--interval', '6'),
     )
@@ -61,16 +64,16 @@ def test_metrics_and_test_time_augmentation(trained, tmp_path):
     assert 0 <= json.loads(out.read_text())['accuracy/top1'] <= 100
 
 
-def test_stage_and_amp(trained, tmp_path):
-    text = run_test(trained, tmp_path, '--amp', options=['model.test_cfg.stage=raw'])
+def test_stage_and_amp(run_test):
+    text = run_test('--amp', options=['model.test_cfg.stage=raw'])
     assert 'accuracy/top1' in text
 
 
-def test_the_saved_config_at_another_place(trained, tmp_path):
+def test_the_saved_config_at_another_place(run_main, trained, tmp_path):
     """The config that a run leaves behind is evaluated already."""
     (tmp_path / 'moved').symlink_to(trained.data_root)
-    done = run_python(
-        'tools/test.py',
+    done = run_main(
+        script,
         trained.work_dir / 'apcnn_r18_minibirds.py',
         trained.checkpoint,
         *('--work-dir', tmp_path / 'work', '--cfg-options', f'data_root={tmp_path}/moved'),
@@ -80,14 +83,14 @@ def test_the_saved_config_at_another_place(trained, tmp_path):
     assert str(trained.data_root) not in done.stdout + done.stderr
 
 
-def test_other_classes_than_the_checkpoint(trained, tmp_path):
+def test_other_classes_than_the_checkpoint(run_main, trained, tmp_path):
     """Logged as a warning by mmengine, and the accuracy would be that of chance."""
     checkpoint = torch.load(trained.checkpoint, weights_only=False)
     classes = checkpoint['meta']['dataset_meta']['classes']
     checkpoint['meta']['dataset_meta']['classes'] = classes[::-1]
     torch.save(checkpoint, tmp_path / 'other.pth')
-    done = run_python(
-        'tools/test.py',
+    done = run_main(
+        script,
         CONFIG,
         tmp_path / 'other.pth',
         *('--work-dir', tmp_path / 'work', '--cfg-options', *trained.options),
@@ -104,8 +107,8 @@ def test_other_classes_than_the_checkpoint(trained, tmp_path):
         ((CONFIG, __file__, '--out', '{tmp}/out.txt'), '--out: {tmp}/out.txt must end in'),
     ],
 )
-def test_mistakes(tmp_path, arguments, message):
-    done = run_python('tools/test.py', *(a.format(tmp=tmp_path) for a in arguments))
+def test_mistakes(run_main, tmp_path, arguments, message):
+    done = run_main(script, *(a.format(tmp=tmp_path) for a in arguments))
     assert done.returncode == 2
     assert message.format(tmp=tmp_path) in done.stderr
 

@@ -66,16 +66,18 @@ def count_multiply_adds(model, shape):
     Returns:
         dict[str, int]: From the part to its multiply-adds.
     """
-    leaves = {name for name, layer in model.named_modules() if not list(layer.children())}
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(torch.rand(1, 3, *shape), mode='tensor')
-    counts = {}
     root = type(model).__name__ + '.'
-    for name, operations in counter.get_flop_counts().items():
-        name = name.removeprefix(root)
-        if name in leaves:
-            flops = sum(operations.values())
-            counts[part_of(name)] = counts.get(part_of(name), 0) + flops // 2
+    counted = {
+        name.removeprefix(root): sum(operations.values())
+        for name, operations in counter.get_flop_counts().items()
+    }
+    counts = {}
+    for name in counted.keys() & dict(model.named_modules()).keys():
+        # Of a layer that uses the weights of those in it without calling them, itself.
+        if not any(other.startswith(f'{name}.') for other in counted):
+            counts[part_of(name)] = counts.get(part_of(name), 0) + counted[name] // 2
     return counts
 
 
