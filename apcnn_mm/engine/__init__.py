@@ -1,11 +1,13 @@
 from .data_check_hook import DataCheckHook
 from .epoch_seed_hook import EpochSeedHook
+from .localization_frame_hook import LocalizationFrameHook
 from .roi_visualization_hook import ROIVisualizationHook
 from .visualization_hook import RGBVisualizationHook
 
 __all__ = [
     'DataCheckHook',
     'EpochSeedHook',
+    'LocalizationFrameHook',
     'RGBVisualizationHook',
     'ROIVisualizationHook',
 ]

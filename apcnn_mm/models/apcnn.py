@@ -119,7 +119,7 @@ class APCNN(ImageClassifier):
             raise ValueError(
                 f"stage must be 'backbone', 'neck' or 'pre_logits', not {stage!r}."
             )
-        pyramids, _ = self._run_stages(inputs)
+        pyramids, _, _ = self._run_stages(inputs)
         return pyramids if stage == 'neck' else self.head.pre_logits(pyramids)
 
     def loss(self, inputs: Tensor, data_samples: List[DataSample]) -> dict:
@@ -157,9 +157,10 @@ class APCNN(ImageClassifier):
         Returns:
             List[DataSample]: What the head predicts, and where the model looked, in
             pixels of the input: ``rois`` (K, 4), ``roi_levels`` (K, ), 0 is the lowest
-            level, ``roi_scores`` (K, ), and ``merged_box`` (4, ).
+            level, ``roi_scores`` (K, ), and ``merged_box`` (4, ). ``attention`` is the raw
+            stage's spatial attention, a tuple of (h, w), low level first.
         """
-        pyramids, rois = self._run_stages(inputs)
+        pyramids, rois, attention = self._run_stages(inputs)
         predictions = self.head.predict(pyramids, data_samples)
         if rois is not None:
             for i, (sample, valid) in enumerate(zip(predictions, rois.valid)):
@@ -167,12 +168,15 @@ class APCNN(ImageClassifier):
                 sample.roi_levels = rois.levels[valid]
                 sample.roi_scores = rois.scores[i, valid]
                 sample.merged_box = rois.merged_box[i]
+                sample.attention = tuple(level[i, 0].float() for level in attention)
         return predictions
 
     def _run_stages(
         self, images: Tensor
-    ) -> Tuple[Tuple[AttentionPyramid, ...], Optional[ROIPyramid]]:
-        """The pyramid of each stage that counts, and the ROIs of the raw stage."""
+    ) -> Tuple[
+        Tuple[AttentionPyramid, ...], Optional[ROIPyramid], Optional[Tuple[Tensor, ...]]
+    ]:
+        """The pyramid of each stage that counts; ROIs and attention of the raw stage."""
         features = self.backbone_stages.until(images)
         raw = self.neck(self.backbone_stages.onwards(features))
         wanted = self.stages if self.training else self.test_stage
@@ -180,7 +184,8 @@ class APCNN(ImageClassifier):
         if self.roi_generator and raw.spatial and not (self.training and wanted == RAW):
             rois = self.roi_generator(raw.spatial, images.shape[-2:])
         if wanted == RAW:
-            return (raw,), rois
+            return (raw,), rois, raw.spatial
         refined = self.head.refine(features, rois)
         refined = self.neck(self.backbone_stages.onwards(refined))
-        return (refined,) if wanted == REFINED else (raw, refined), rois
+        counting = (refined,) if wanted == REFINED else (raw, refined)
+        return counting, rois, raw.spatial

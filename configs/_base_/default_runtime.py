@@ -22,6 +22,7 @@ custom_hooks = [
     dict(type='DataCheckHook'),
     dict(type='EpochSeedHook'),
     dict(type='ROIVisualizationHook', interval=10),
+    dict(type='LocalizationFrameHook'),
 ]
 
 env_cfg = dict(
