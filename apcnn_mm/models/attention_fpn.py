@@ -10,6 +10,9 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ..arguments import check_choice
+from .foreground import ForegroundGate, foreground_maps
+
 
 class AttentionPyramid(NamedTuple):
     """What the neck yields, one entry for each level from low (fine) to high.
@@ -80,6 +83,9 @@ class AttentionFPN(FPN):
         out_channels (int): Channels of the pyramid. Defaults to 256.
         spatial (str | None): Spatial attention: None, 'gate' (one mask for each level)
             or 'pathway' (bottom-up as well). Defaults to 'gate'.
+        spatial_gate (str): What the spatial attention is made of: 'deconv', the paper's
+            convolution of the pyramid's features (Eq. 1), or 'foreground', what is active
+            in the backbone, see :func:`foreground_maps`. Defaults to 'deconv'.
         channel (str | None): Channel attention, likewise. The defaults are the paper's
             "FPN + S + CP", and the other pairs are the other rows of its Table 3.
             Defaults to 'pathway'.
@@ -111,7 +117,9 @@ class AttentionFPN(FPN):
         init_cfg: dict = dict(
             type='Xavier', layer=['Conv2d', 'ConvTranspose2d'], distribution='uniform'
         ),
+        spatial_gate: str = 'deconv',
     ):
+        check_choice('spatial_gate', spatial_gate, ('deconv', 'foreground'))
         for name, kind in (('spatial', spatial), ('channel', channel)):
             if kind not in (None, 'gate', 'pathway'):
                 raise ValueError(f"{name} must be None, 'gate' or 'pathway', not {kind!r}.")
@@ -123,6 +131,7 @@ class AttentionFPN(FPN):
             list(in_channels), out_channels, num_outs=len(in_channels), init_cfg=init_cfg
         )
         self.spatial = spatial
+        self.spatial_gate = spatial_gate
         self.channel = channel
         self.pathway_fusion = pathway_fusion
         if global_context:
@@ -131,8 +140,10 @@ class AttentionFPN(FPN):
                 in_channels[-1], out_channels, norm_cfg
             )
         if spatial:
+            foreground = spatial_gate == 'foreground'
             self.spatial_gates = nn.ModuleList(
-                SpatialGate(out_channels) for _ in in_channels
+                ForegroundGate() if foreground else SpatialGate(out_channels)
+                for _ in in_channels
             )
         if channel:
             self.channel_gates = nn.ModuleList(
@@ -160,7 +171,10 @@ class AttentionFPN(FPN):
         features = super().forward(inputs)
         spatial = channel = None
         if self.spatial:
-            spatial = [gate(x) for gate, x in zip(self.spatial_gates, features)]
+            maps = (
+                foreground_maps(inputs) if self.spatial_gate == 'foreground' else features
+            )
+            spatial = [gate(x) for gate, x in zip(self.spatial_gates, maps)]
             if self.spatial == 'pathway':
                 spatial = self._bottom_up(spatial)
         if self.channel:
