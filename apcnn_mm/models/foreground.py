@@ -35,17 +35,18 @@ class ForegroundGate(BaseModule):
 def foreground_maps(inputs: Sequence[Tensor]) -> List[Tensor]:
     """How much each cell belongs to the object, from the activations alone.
 
-    Where the highest output is active on average over its channels (its energy), there is
-    the object, but coarsely. Within each level, the direction from the inactive to the
-    active cells then tells them apart at the level's own resolution::
+    On the object, the highest output is more active (its mean over the channels) and
+    differs more from its mean over the cells (its norm) than elsewhere. The sum of both is
+    E, which is coarse. At each level, the direction d in which its features B differ
+    between cells of low and high E then tells them apart at the level's own resolution::
 
-        E = energy of the highest output, resized to the level
-        d = mean over the cells of E * (B - mean of B), (C, )
+        d = mean over the cells of E * (B - mean of B)
         S = min(3 * E, 0) + <d, B - mean of B>
 
-    E, the scalar product and S are standardised for each image (mean 0, deviation 1): a
-    batch equals its single images. Outside the object E decides, within it the level's
-    own cells, which spreads the ROIs over the object.
+    E, the scalar product and S are standardised (mean 0, deviation 1 over the cells) for
+    each image, so that a batch equals its single images. Off the object, E decides; on it,
+    the level's own cells, which spreads the ROIs over it: with E alone, all of them lie
+    where its one maximum is.
 
     Args:
         inputs (Sequence[Tensor]): Backbone features from low to high, (N, C, h, w).
@@ -53,17 +54,24 @@ def foreground_maps(inputs: Sequence[Tensor]) -> List[Tensor]:
     Returns:
         List[Tensor]: S of each level, (N, 1, h, w), float32, without gradient.
     """
-    energy = inputs[-1].float().clamp(min=0).mean(dim=1, keepdim=True)
+    highest = inputs[-1].float()
+    activity = highest.clamp(min=0).mean(dim=1, keepdim=True)
+    difference = _centred(highest).norm(dim=1, keepdim=True)
+    energy = _standardised(activity) + _standardised(difference)
     maps = []
     for x in inputs:
-        x = x.float() - x.float().mean(dim=(2, 3), keepdim=True)
-        active = _standardised(F.interpolate(energy, x.shape[-2:], mode='bilinear'))
-        direction = (active * x).mean(dim=(2, 3), keepdim=True)
-        own = _standardised((direction * x).sum(dim=1, keepdim=True))
-        maps.append(_standardised(3 * active.clamp(max=0) + own))
+        x = _centred(x.float())
+        coarse = _standardised(F.interpolate(energy, x.shape[-2:], mode='bilinear'))
+        direction = (coarse * x).mean(dim=(2, 3), keepdim=True)
+        fine = _standardised((direction * x).sum(dim=1, keepdim=True))
+        maps.append(_standardised(3 * coarse.clamp(max=0) + fine))
     return maps
 
 
+def _centred(x):
+    return x - x.mean(dim=(2, 3), keepdim=True)
+
+
 def _standardised(x):
-    x = x - x.mean(dim=(2, 3), keepdim=True)
+    x = _centred(x)
     return x / (x.square().mean(dim=(2, 3), keepdim=True).sqrt() + 1e-6)
