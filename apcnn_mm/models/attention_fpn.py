@@ -84,8 +84,12 @@ class AttentionFPN(FPN):
         spatial (str | None): Spatial attention: None, 'gate' (one mask for each level)
             or 'pathway' (bottom-up as well). Defaults to 'gate'.
         spatial_gate (str): What the spatial attention is made of: 'deconv', the paper's
-            convolution of the pyramid's features (Eq. 1), or 'foreground', what is active
-            in the backbone, see :func:`foreground_maps`. Defaults to 'deconv'.
+            convolution of the pyramid's features (Eq. 1), or 'foreground', what stands
+            out in the backbone's outputs, see :func:`foreground_maps`. Batch normalisation
+            behind the attention makes a mask and its complement equally good for the
+            classifiers, so that a convolution may learn to look away from the object, and
+            most of its values to be 0 or 1. 'foreground' can do neither. Defaults to
+            'deconv'.
         channel (str | None): Channel attention, likewise. The defaults are the paper's
             "FPN + S + CP", and the other pairs are the other rows of its Table 3.
             Defaults to 'pathway'.
