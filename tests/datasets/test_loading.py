@@ -15,6 +15,7 @@ from mmpretrain.datasets import PackInputs
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image, PngImagePlugin
 
+from apcnn_mm.datasets import LoadImage
 from apcnn_mm.datasets.loading import image_size
 
 
@@ -178,7 +179,9 @@ def test_pipelines_of_the_configs(config):
     cfg = Config.fromfile(REPO / 'configs' / config)
     for split in ('train', 'val', 'test'):
         first, *_, last = cfg[f'{split}_dataloader'].dataset.pipeline
-        assert first.type == 'LoadImage'
+        # The name that mmpretrain's tools look for.
+        assert first.type == 'LoadImageFromFile'
+        assert type(TRANSFORMS.build(first)) is LoadImage
         assert last.type == 'PackInputs'
         keys = last.get('meta_keys', PackInputs.DEFAULT_META_KEYS)
         assert set(PackInputs.DEFAULT_META_KEYS) <= set(keys)
