@@ -3,7 +3,6 @@ from .apcnn import APCNN
 from .apcnn_head import APCNNHead
 from .attention_fpn import AttentionFPN, AttentionPyramid
 from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
-from .stages import BackboneStages
 from .tta import APCNNTTAModel
 
 __all__ = [
@@ -12,7 +11,6 @@ __all__ = [
     'APCNNTTAModel',
     'AttentionFPN',
     'AttentionPyramid',
-    'BackboneStages',
     'PyramidAlexNet',
     'ROIPyramid',
     'ROIPyramidGenerator',

@@ -6,6 +6,8 @@ from mmpretrain.models.backbones import AlexNet
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ..arguments import check_config, check_numbers
+
 
 @MODELS.register_module()
 class PyramidAlexNet(AlexNet):
@@ -46,6 +48,11 @@ class PyramidAlexNet(AlexNet):
         self, out_indices: Sequence[int] = (0, 1, 4), init_cfg: Optional[dict] = None
     ):
         super().__init__()
+        last = len(self.range_sub_modules) - 1
+        check_numbers(
+            'backbone.out_indices', out_indices, integer=True, minimum=0, maximum=last
+        )
+        check_config('backbone.init_cfg', init_cfg, optional=True)
         self.out_indices = out_indices
         self.init_cfg = init_cfg  # AlexNet takes none
 

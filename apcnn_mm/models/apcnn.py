@@ -1,17 +1,38 @@
 """AP-CNN: attention pyramid convolutional neural network."""
 
-from typing import List, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
+import torch
+import torch.nn as nn
 from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.registry import MODELS, TASK_UTILS
 from mmpretrain.structures import DataSample
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from .attention_fpn import AttentionPyramid
-from .roi_pyramid import ROIPyramid
-from .stages import BackboneStages
+from ..arguments import check_choice, check_config
+from .apcnn_head import APCNNHead
+from .attention_fpn import AttentionFPN, AttentionPyramid
+from .backbone_split import find_position, run_onwards, run_until
+from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
 
 RAW, REFINED, BOTH = 'raw', 'refined', 'both'
+
+
+class Findings(NamedTuple):
+    """What the stages of the model found in a batch.
+
+    Attributes:
+        pyramids (Dict[str, AttentionPyramid]): Of each stage that counts, by its name,
+            'raw' before 'refined'.
+        attention (Tuple[Tensor] | None): The raw stage's spatial attention, (N, 1, h, w)
+            for each level from low to high.
+        rois (ROIPyramid | None): The raw stage's ROIs. None where nobody asked for them.
+    """
+
+    pyramids: Dict[str, AttentionPyramid]
+    attention: Optional[Tuple[Tensor, ...]]
+    rois: Optional[ROIPyramid]
 
 
 @MODELS.register_module()
@@ -31,9 +52,9 @@ class APCNN(ImageClassifier):
             generator and spatial attention its predictions show them.
         stages (str): 'both' for the two-stage model, 'raw' for the one-stage model,
             which has no refinement. Defaults to 'both'.
-        refine_at (str, optional): The refinement position, see
-            :class:`BackboneStages`. None is the output of the stage that feeds the
-            lowest pyramid level. Defaults to None.
+        refine_at (str, optional): The refinement position, see :func:`find_position`.
+            None is the output of the block that feeds the lowest pyramid level. Defaults
+            to None.
         test_cfg (dict, optional): ``dict(stage=...)`` says whose prediction counts at
             test time: 'both' (the mean of their logits), 'refined', or 'raw', which
             skips the second pass. Defaults to all stages that the model has.
@@ -52,24 +73,44 @@ class APCNN(ImageClassifier):
         test_cfg: Optional[dict] = None,
         **kwargs,
     ):
+        for name, part in (('backbone', backbone), ('neck', neck), ('head', head)):
+            if not isinstance(part, nn.Module):
+                check_config(f'model.{name}', part)
+        kinds = dict(
+            train_cfg=(dict,),
+            data_preprocessor=(dict, nn.Module),
+            pretrained=(str,),
+            init_cfg=(dict, list),
+        )
+        for name, kind in kinds.items():
+            value = kwargs.get(name)
+            if not isinstance(value, (*kind, type(None))):
+                wanted = ' or '.join(k.__name__ for k in kind)
+                raise TypeError(f'model.{name} must be a {wanted}, not {value!r}.')
         super().__init__(backbone, neck, head, **kwargs)
-        if stages not in (RAW, BOTH):
-            raise ValueError(f"stages must be 'both' or 'raw', not {stages!r}.")
+        for name, part, kind in (
+            ('neck', self.neck, AttentionFPN),
+            ('head', self.head, APCNNHead),
+        ):
+            if not isinstance(part, kind):
+                raise TypeError(
+                    f'model.{name} must be an {kind.__name__}, not {type(part).__name__}.'
+                )
+        check_choice('model.stages', stages, (BOTH, RAW))
+        if test_cfg is not None and not isinstance(test_cfg, dict):
+            raise TypeError(f'model.test_cfg must be a dict, not {test_cfg!r}.')
         test_cfg = dict(test_cfg or {})
         test_stage = test_cfg.pop('stage', stages)
         if test_cfg:
-            raise ValueError(f"test_cfg may only have 'stage', not {sorted(test_cfg)}.")
-        if test_stage not in (RAW, REFINED, BOTH):
             raise ValueError(
-                f"test_cfg.stage must be 'both', 'refined' or 'raw', not {test_stage!r}."
+                f"model.test_cfg may only have 'stage', not {sorted(test_cfg)}."
             )
+        check_choice('model.test_cfg.stage', test_stage, (BOTH, REFINED, RAW))
         if stages == RAW and test_stage != RAW:
             raise ValueError(
                 f"test_cfg.stage={test_stage!r} needs a second stage, but stages='raw' "
                 "has none. Set test_cfg.stage='raw' or leave it out."
             )
-        if stages == BOTH and roi_generator is None:
-            raise ValueError("stages='both' needs a roi_generator.")
         if stages == BOTH and self.neck.spatial is None:
             raise ValueError(
                 "stages='both' needs spatial attention to find ROIs: set "
@@ -79,8 +120,14 @@ class APCNN(ImageClassifier):
             raise ValueError(
                 f"refine_at={refine_at!r} needs a second stage, but stages='raw' has none."
             )
-        if isinstance(roi_generator, dict):
-            roi_generator = TASK_UTILS.build(roi_generator)
+        if not isinstance(roi_generator, ROIPyramidGenerator):
+            check_config('model.roi_generator', roi_generator, optional=stages == RAW)
+            roi_generator = roi_generator and TASK_UTILS.build(roi_generator)
+        if not getattr(self.backbone, 'out_indices', None):
+            raise TypeError(
+                'model.backbone must be a backbone with several outputs (out_indices), '
+                f'not {type(self.backbone).__name__}.'
+            )
         levels = {'neck.in_channels': len(self.neck.in_channels)}
         levels['head.num_levels'] = self.head.num_levels
         if roi_generator is not None:
@@ -95,9 +142,41 @@ class APCNN(ImageClassifier):
         self.stages = stages
         self.test_stage = test_stage
         self.roi_generator = roi_generator
-        self.backbone_stages = BackboneStages(
-            self.backbone, refine_at if stages == BOTH else 'input'
-        )
+        self.refine_at = refine_at if stages == BOTH else 'input'
+        find_position(self.backbone, self.refine_at)  # or an error now
+        # For mmpretrain's batch augmentations, and ClassNumCheckHook.
+        if getattr(self.data_preprocessor, 'num_classes', 0) is None:
+            self.data_preprocessor.num_classes = self.head.num_classes
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: Optional[List[DataSample]] = None,
+        mode: str = 'tensor',
+    ):
+        """The entry for training and test.
+
+        Args:
+            inputs (Tensor): (N, C, H, W).
+            data_samples (List[DataSample], optional): The annotations.
+            mode (str): 'tensor' for the mean of all logits, (N, num_classes), 'loss' or
+                'predict'. Defaults to 'tensor'.
+
+        Raises:
+            RuntimeError: If something looks at the layers of a model that predicts by the
+                refined stage alone, and at their gradients.
+        """
+        if mode != 'tensor':
+            return super().forward(inputs, data_samples, mode)
+        if self._counting == REFINED and torch.is_grad_enabled() and self._is_watched():
+            # The first activations of a layer are those of the raw stage, its only
+            # gradients those of the refined one: a CAM would multiply the two.
+            raise RuntimeError(
+                "A class activation map cannot be made of test_cfg.stage='refined', whose "
+                'maps lie on the enlarged picture. Set '
+                '--cfg-options model.test_cfg.stage=raw or model.test_cfg.stage=both.'
+            )
+        return self.head(self._run_stages(inputs).pyramids)
 
     def extract_feat(self, inputs: Tensor, stage: str = 'neck'):
         """Extract features.
@@ -107,20 +186,21 @@ class APCNN(ImageClassifier):
             stage (str): Which features:
 
                 - 'backbone': The backbone's outputs for the whole image, a tuple.
-                - 'neck': The pyramid of each stage that counts, a tuple of
-                  :class:`AttentionPyramid`.
+                - 'neck': The attended features F'_k of each level from low to high, a
+                  tuple of (N, S * C, h, w); the S stages that count are joined along the
+                  channels, the raw one first.
                 - 'pre_logits': Those before the last layers, (N, D).
 
                 Defaults to 'neck'.
         """
+        check_choice('stage', stage, ('backbone', 'neck', 'pre_logits'))
         if stage == 'backbone':
             return self.backbone(inputs)
-        if stage not in ('neck', 'pre_logits'):
-            raise ValueError(
-                f"stage must be 'backbone', 'neck' or 'pre_logits', not {stage!r}."
-            )
-        pyramids, _ = self._run_stages(inputs)
-        return pyramids if stage == 'neck' else self.head.pre_logits(pyramids)
+        pyramids = self._run_stages(inputs).pyramids
+        if stage == 'pre_logits':
+            return self.head.pre_logits(pyramids)
+        levels = zip(*(pyramid.attended for pyramid in pyramids.values()))
+        return tuple(torch.cat(level, dim=1) for level in levels)
 
     def loss(self, inputs: Tensor, data_samples: List[DataSample]) -> dict:
         """Calculate the losses of a batch.
@@ -133,17 +213,17 @@ class APCNN(ImageClassifier):
             dict[str, Tensor]: The head's losses.
 
         Raises:
-            ValueError: If the batch has a single image: batch normalisation of its
+            ValueError: If the batch has a single image, and batch normalisation of
                 globally pooled features would have nothing to normalise over.
         """
-        if len(inputs) == 1:
+        if self.training and len(inputs) == 1 and self._normalises_over_the_batch():
             raise ValueError(
                 'AP-CNN cannot train on a batch of one image, because it normalises '
                 'globally pooled features over the batch. Give each device at least '
                 'two images (train_dataloader.batch_size) and drop the incomplete '
                 'last batch (train_dataloader.drop_last=True).'
             )
-        return super().loss(inputs, data_samples)
+        return self.head.loss(self._run_stages(inputs).pyramids, data_samples)
 
     def predict(
         self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None
@@ -157,30 +237,63 @@ class APCNN(ImageClassifier):
         Returns:
             List[DataSample]: What the head predicts, and where the model looked, in
             pixels of the input: ``rois`` (K, 4), ``roi_levels`` (K, ), 0 is the lowest
-            level, ``roi_scores`` (K, ), and ``merged_box`` (4, ).
+            level, ``roi_scores`` (K, ), and ``merged_box`` (4, ). ``attention`` is the
+            raw stage's, a tuple of (h, w) from the low to the high level.
+
+        Raises:
+            ValueError: If the images of the batch had different sizes: what is predicted
+                for one would depend on the others, with whose size it was padded.
         """
-        pyramids, rois = self._run_stages(inputs)
-        predictions = self.head.predict(pyramids, data_samples)
+        sizes = {tuple(s.img_shape[:2]) for s in data_samples or () if 'img_shape' in s}
+        if len(sizes) > 1:
+            raise ValueError(
+                f'The images of a batch have the sizes {sorted(sizes)} (height, width), '
+                'and padded to one size they would be predicted otherwise. Let the test '
+                'pipeline end with one size (Resize to a fixed scale, or CenterCrop), or '
+                'set --cfg-options test_dataloader.batch_size=1.'
+            )
+        found = self._run_stages(inputs, with_rois=True)
+        predictions = self.head.predict(found.pyramids, data_samples)
+        rois = found.rois
         if rois is not None:
             for i, (sample, valid) in enumerate(zip(predictions, rois.valid)):
                 sample.rois = rois.boxes[i, valid]
                 sample.roi_levels = rois.levels[valid]
                 sample.roi_scores = rois.scores[i, valid]
                 sample.merged_box = rois.merged_box[i]
+                sample.attention = tuple(level[i, 0] for level in found.attention)
         return predictions
 
-    def _run_stages(
-        self, images: Tensor
-    ) -> Tuple[Tuple[AttentionPyramid, ...], Optional[ROIPyramid]]:
-        """The pyramid of each stage that counts, and the ROIs of the raw stage."""
-        features = self.backbone_stages.until(images)
-        raw = self.neck(self.backbone_stages.onwards(features))
-        wanted = self.stages if self.training else self.test_stage
+    def _run_stages(self, images: Tensor, with_rois: bool = False) -> Findings:
+        """Run the stages that count, and generate ROIs where they are used."""
+        features = run_until(self.backbone, images, self.refine_at)
+        raw = self.neck(run_onwards(self.backbone, features, self.refine_at))
         rois = None
-        if self.roi_generator and raw.spatial and not (self.training and wanted == RAW):
-            rois = self.roi_generator(raw.spatial, images.shape[-2:])
-        if wanted == RAW:
-            return (raw,), rois
-        refined = self.head.refine(features, rois)
-        refined = self.neck(self.backbone_stages.onwards(refined))
-        return (refined,) if wanted == REFINED else (raw, refined), rois
+        if raw.spatial and self.roi_generator and (with_rois or self._counting != RAW):
+            rois = self.roi_generator(raw.spatial, images.shape[-2:], raw.logits)
+        pyramids = {RAW: raw}
+        if self._counting != RAW:
+            refined = self.head.refine(features, rois)
+            pyramids[REFINED] = self.neck(
+                run_onwards(self.backbone, refined, self.refine_at)
+            )
+        if self._counting == REFINED:
+            del pyramids[RAW]
+        return Findings(pyramids, raw.spatial, rois)
+
+    @property
+    def _counting(self):
+        """Which stages count: 'both', 'refined' or 'raw'."""
+        return self.stages if self.training else self.test_stage
+
+    def _normalises_over_the_batch(self):
+        layers = (*self.neck.modules(), *self.head.modules())
+        return any(
+            isinstance(layer, _BatchNorm)
+            and not isinstance(layer, nn.SyncBatchNorm)
+            and layer.training
+            for layer in layers
+        )
+
+    def _is_watched(self):
+        return any(layer._forward_hooks for layer in self.modules())

@@ -1,6 +1,6 @@
 """AP-CNN's head: the classifiers, the ROI guided refinement, the loss and the fusion."""
 
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence
 
 import torch
 import torch.nn as nn
@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from ..arguments import check_choice, check_config, check_number, check_numbers
 from .attention_fpn import AttentionPyramid
 from .refinement import roi_guided_dropblock, roi_guided_zoom_in
 from .roi_pyramid import ROIPyramid
@@ -40,6 +41,10 @@ class FCClassifier(nn.Module):
             nn.ELU(inplace=True),
         )
         self.fc = nn.Linear(hidden_channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels) -> (N, num_classes), logits."""
+        return self.fc(self.hidden(x))
 
     @staticmethod
     def _norm(norm_cfg, channels):
@@ -88,24 +93,35 @@ class APCNNHead(ClsHead):
         zoom_in: bool = True,
         **kwargs,
     ):
+        if not isinstance(kwargs.get('loss', nn.Identity()), nn.Module):
+            check_config('head.loss', kwargs['loss'])
         super().__init__(**kwargs)
-        if num_classes < 1:
-            raise ValueError(f'num_classes must be positive, not {num_classes}.')
+        check_numbers('head.topk', self.topk, integer=True, minimum=1)
+        check_choice('head.cal_acc', self.cal_acc, (True, False))
+        if num_classes == 1:
+            raise ValueError(
+                'head.num_classes is 1, but with one class there is nothing to tell '
+                'apart. At least two are needed.'
+            )
+        check_number('head.num_classes', num_classes, integer=True, minimum=2)
+        check_number('head.in_channels', in_channels, integer=True, minimum=1)
+        check_number('head.num_levels', num_levels, integer=True, minimum=1)
+        check_number('head.hidden_channels', hidden_channels, integer=True, minimum=1)
+        check_choice('head.concat_classifier', concat_classifier, (True, False))
+        check_config('head.norm_cfg', norm_cfg, optional=True)
+        check_numbers('head.dropblock_probs', dropblock_probs, minimum=0, maximum=1)
         if len(dropblock_probs) != num_levels:
             raise ValueError(
-                f'dropblock_probs needs one probability for each of {num_levels} '
-                f'levels, but got {dropblock_probs}.'
+                f'head.dropblock_probs={dropblock_probs} needs one probability for each '
+                f'of head.num_levels={num_levels} levels.'
             )
-        if min(dropblock_probs) < 0 or sum(dropblock_probs) > 1 + 1e-6:
+        if sum(dropblock_probs) > 1 + 1e-6:
             raise ValueError(
-                'dropblock_probs must not be negative nor add up to more than 1, '
-                f'but got {dropblock_probs}.'
+                'head.dropblock_probs must not add up to more than 1, but got '
+                f'{dropblock_probs}.'
             )
-        if dropblock_gain not in ('map', 'crop', 'released'):
-            raise ValueError(
-                "dropblock_gain must be 'map', 'crop' or 'released', "
-                f'not {dropblock_gain!r}.'
-            )
+        check_choice('head.dropblock_gain', dropblock_gain, ('map', 'crop', 'released'))
+        check_choice('head.zoom_in', zoom_in, (True, False))
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.num_levels = num_levels
@@ -136,10 +152,7 @@ class APCNNHead(ClsHead):
         Returns:
             Tensor: (M, N, hidden_channels) for M classifiers.
         """
-        pooled = [x.mean(dim=(2, 3)) for x in pyramid.attended]
-        if self.concat_classifier:
-            means = [x.mean(dim=(2, 3)) for x in pyramid.features]
-            pooled.append(torch.cat(means, dim=1))
+        pooled = self._pool(pyramid)
         return torch.stack([c.hidden(x) for c, x in zip(self.classifiers, pooled)])
 
     def classify(self, pyramid: AttentionPyramid) -> Tensor:
@@ -151,8 +164,16 @@ class APCNNHead(ClsHead):
         Returns:
             Tensor: (M, N, num_classes) for M classifiers.
         """
-        embedded = self.embed(pyramid)
-        return torch.stack([c.fc(x) for c, x in zip(self.classifiers, embedded)])
+        pooled = self._pool(pyramid)
+        return torch.stack([c(x) for c, x in zip(self.classifiers, pooled)])
+
+    def _pool(self, pyramid):
+        """What each classifier gets of one stage, (N, C) each."""
+        pooled = [x.mean(dim=(2, 3)) for x in pyramid.attended]
+        if self.concat_classifier:
+            means = [x.mean(dim=(2, 3)) for x in pyramid.features]
+            pooled.append(torch.cat(means, dim=1))
+        return pooled
 
     def refine(self, features: Tensor, rois: ROIPyramid) -> Tensor:
         """ROI guided refinement (Algorithm 1): dropblock in training, then zoom-in.
@@ -170,41 +191,44 @@ class APCNNHead(ClsHead):
             )
         return roi_guided_zoom_in(features, rois) if self.zoom_in else features
 
-    def pre_logits(self, feats: Tuple[AttentionPyramid, ...]) -> Tensor:
+    def pre_logits(self, feats: Dict[str, AttentionPyramid]) -> Tensor:
         """The features before the last layers, of all classifiers and stages.
 
         Args:
-            feats (Tuple[AttentionPyramid]): The pyramid of each stage.
+            feats (Dict[str, AttentionPyramid]): The pyramid of each stage, by its name.
 
         Returns:
             Tensor: (N, D), ready for retrieval or an embedding plot. D is
             ``len(feats) * M * hidden_channels``.
         """
-        embedded = torch.cat([self.embed(pyramid) for pyramid in feats])
+        embedded = torch.cat([self.embed(pyramid) for pyramid in feats.values()])
         return embedded.transpose(0, 1).flatten(1)
 
-    def forward(self, feats: Tuple[AttentionPyramid, ...]) -> Tensor:
+    def forward(self, feats: Dict[str, AttentionPyramid]) -> Tensor:
         """The mean of all logits, (N, num_classes).
 
         Args:
-            feats (Tuple[AttentionPyramid]): The pyramid of each stage that counts.
+            feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
+                by its name.
         """
         return self._stage_logits(feats).mean(dim=0)
 
     def predict(
         self,
-        feats: Tuple[AttentionPyramid, ...],
+        feats: Dict[str, AttentionPyramid],
         data_samples: Optional[List[Optional[DataSample]]] = None,
     ) -> List[DataSample]:
         """Predict the classes of a batch.
 
         Args:
-            feats (Tuple[AttentionPyramid]): The pyramid of each stage that counts.
+            feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
+                by its name.
             data_samples (List[DataSample], optional): Where to put the predictions.
 
         Returns:
             List[DataSample]: ``pred_score`` and ``pred_label``, and in ``stage_scores``,
-            (len(feats), num_classes), what each stage alone would say.
+            (len(feats), num_classes), what each stage alone would say, in the order of
+            ``feats``.
         """
         logits = self._stage_logits(feats)
         predictions = self._get_predictions(logits.mean(dim=0), data_samples)
@@ -214,31 +238,31 @@ class APCNNHead(ClsHead):
 
     def _stage_logits(self, feats):
         """(S, N, num_classes) for S stages."""
-        return torch.stack([self.classify(pyramid).mean(dim=0) for pyramid in feats])
+        return torch.stack([self.classify(p).mean(dim=0) for p in feats.values()])
 
     def loss(
-        self, feats: Tuple[AttentionPyramid, ...], data_samples: List[DataSample], **kwargs
+        self, feats: Dict[str, AttentionPyramid], data_samples: List[DataSample], **kwargs
     ) -> dict:
         """The sum of all classifiers' losses.
 
         Args:
-            feats (Tuple[AttentionPyramid]): The pyramid of each stage, the raw one
-                first.
+            feats (Dict[str, AttentionPyramid]): The pyramid of each stage, by its name.
             data_samples (List[DataSample]): The annotations.
             **kwargs: Other arguments of the loss module.
 
         Returns:
-            dict[str, Tensor]: ``loss_raw`` and, with two stages, ``loss_refined``: the
-            sum over the stage's classifiers. ``accuracy_top-k`` with ``cal_acc``.
+            dict[str, Tensor]: ``loss_raw`` and ``loss_refined``, of the stages that there
+            are: the sum over the stage's classifiers. ``accuracy_top-k`` with ``cal_acc``.
         """
-        stages = [self.classify(pyramid) for pyramid in feats]
+        stages = {name: self.classify(pyramid) for name, pyramid in feats.items()}
         losses = {}
-        for name, logits in zip(('loss_raw', 'loss_refined'), stages):
+        for name, logits in stages.items():
             m = len(logits)
             # The loss averages over its rows: all classifiers at once, m times that.
             rows = self._get_loss(logits.flatten(0, 1), data_samples * m, **kwargs)
-            losses[name] = m * rows['loss']
+            losses[f'loss_{name}'] = m * rows['loss']
         if self.cal_acc:
-            fused = self._get_loss(torch.cat(stages).mean(dim=0), data_samples)
+            logits = torch.cat(list(stages.values())).mean(dim=0)
+            fused = self._get_loss(logits, data_samples)
             losses.update((k, v) for k, v in fused.items() if k != 'loss')
         return losses

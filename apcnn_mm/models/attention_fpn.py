@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, Optional, Sequence, Tuple
 
+import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
@@ -10,30 +11,42 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ..arguments import check_choice, check_config, check_number, check_numbers
+
 
 class AttentionPyramid(NamedTuple):
     """What the neck yields, one entry for each level from low (fine) to high.
 
     Attributes:
         features (Tuple[Tensor]): F_k, (N, C, h, w).
-        spatial (Tuple[Tensor] | None): Spatial attention of Eq. 1, (N, 1, h, w).
+        spatial (Tuple[Tensor] | None): Spatial attention of Eq. 1, (N, 1, h, w), float32.
         attended (Tuple[Tensor]): F'_k of Eq. 4, (N, C, h, w).
+        logits (Tuple[Tensor] | None): What the sigmoid of Eq. 1 made ``spatial`` of,
+            (N, 1, h, w), float32. None where masks have been joined since.
     """
 
     features: Tuple[Tensor, ...]
     spatial: Optional[Tuple[Tensor, ...]]
     attended: Tuple[Tensor, ...]
+    logits: Optional[Tuple[Tensor, ...]] = None
 
 
 class SpatialGate(BaseModule):
-    """Spatial attention mask of one level (Eq. 1), (N, C, h, w) -> (N, 1, h, w)."""
+    """Spatial attention of one level before its sigmoid (Eq. 1).
+
+    It is float32 whatever the precision of the features: the ROIs are a matter of order,
+    and half precision ties neighbouring cells.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
         self.deconv = nn.ConvTranspose2d(channels, 1, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.deconv(x).sigmoid()
+        """(N, C, h, w) -> (N, 1, h, w), logits."""
+        with torch.autocast(x.device.type, enabled=False):
+            weight, bias = self.deconv.weight.float(), self.deconv.bias.float()
+            return F.conv_transpose2d(x.float(), weight, bias, padding=1)
 
 
 class ChannelGate(BaseModule):
@@ -112,13 +125,18 @@ class AttentionFPN(FPN):
             type='Xavier', layer=['Conv2d', 'ConvTranspose2d'], distribution='uniform'
         ),
     ):
+        check_numbers('neck.in_channels', in_channels, integer=True, minimum=1)
+        check_number('neck.out_channels', out_channels, integer=True, minimum=1)
         for name, kind in (('spatial', spatial), ('channel', channel)):
-            if kind not in (None, 'gate', 'pathway'):
-                raise ValueError(f"{name} must be None, 'gate' or 'pathway', not {kind!r}.")
-        if pathway_fusion not in ('average', 'sum'):
-            raise ValueError(
-                f"pathway_fusion must be 'average' or 'sum', not {pathway_fusion!r}."
-            )
+            check_choice(f'neck.{name}', kind, (None, 'gate', 'pathway'))
+        check_number(
+            'neck.reduction', reduction, integer=True, minimum=1, maximum=out_channels
+        )
+        check_choice('neck.pathway_fusion', pathway_fusion, ('average', 'sum'))
+        check_choice('neck.global_context', global_context, (True, False))
+        check_config('neck.norm_cfg', norm_cfg, optional=not global_context)
+        if not isinstance(init_cfg, list):  # several of them
+            check_config('neck.init_cfg', init_cfg, optional=True)
         super().__init__(
             list(in_channels), out_channels, num_outs=len(in_channels), init_cfg=init_cfg
         )
@@ -158,11 +176,12 @@ class AttentionFPN(FPN):
                 f'neck.in_channels={self.in_channels}.'
             )
         features = super().forward(inputs)
-        spatial = channel = None
+        logits = spatial = channel = None
         if self.spatial:
-            spatial = [gate(x) for gate, x in zip(self.spatial_gates, features)]
+            logits = tuple(gate(x) for gate, x in zip(self.spatial_gates, features))
+            spatial = tuple(x.sigmoid() for x in logits)
             if self.spatial == 'pathway':
-                spatial = self._bottom_up(spatial)
+                logits, spatial = None, tuple(self._bottom_up(spatial))
         if self.channel:
             channel = [gate(x) for gate, x in zip(self.channel_gates, features)]
             if self.channel == 'pathway':
@@ -171,8 +190,10 @@ class AttentionFPN(FPN):
             weights = [s + c for s, c in zip(spatial, channel)]
         else:
             weights = spatial or channel
-        attended = [x * a for x, a in zip(features, weights)] if weights else features
-        return AttentionPyramid(features, spatial and tuple(spatial), tuple(attended))
+        attended = features
+        if weights:
+            attended = tuple(x * a.to(x) for x, a in zip(features, weights))
+        return AttentionPyramid(features, spatial, attended, logits)
 
     def _bottom_up(self, masks):
         """Hand each level's mask to the level above it."""

@@ -13,7 +13,6 @@ import math
 from typing import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .roi_pyramid import ROIPyramid
@@ -88,21 +87,35 @@ def roi_guided_zoom_in(features: Tensor, rois: ROIPyramid) -> Tensor:
         Tensor: Zoomed features Z_n, (N, C, h, w).
     """
     h, w = features.shape[-2:]
-    box = _crop_cells(rois.merged_box, feature_stride(features, rois), h, w).float()
+    box = _crop_cells(rois.merged_box, feature_stride(features, rois), h, w)
+    x1, y1, x2, y2 = box.float().unbind(1)
+    rows, columns = _interpolation(y1, y2, h), _interpolation(x1, x2, w)
+    # In float32: weights in half precision shift what is read by parts of a cell.
+    with torch.autocast(features.device.type, enabled=False):
+        zoomed = rows[:, None] @ features.float() @ columns.mT[:, None]
+    if features.is_contiguous(memory_format=torch.channels_last):
+        zoomed = zoomed.contiguous(memory_format=torch.channels_last)
+    return zoomed.to(features)
 
-    def grid(start, end, size):
-        """Where to read the map for each output cell, (N, ) -> (N, size)."""
-        extent = (end - start)[:, None]
-        centre = torch.arange(size, device=box.device) + 0.5
-        cell = (centre * extent / size - 0.5).clamp(min=0).minimum(extent - 1)
-        return (2 * (start[:, None] + cell) + 1) / size - 1
 
-    x1, y1, x2, y2 = box.unbind(1)
-    x, y = grid(x1, x2, w), grid(y1, y2, h)
-    where = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=-1)
-    return F.grid_sample(
-        features, where.to(features), padding_mode='border', align_corners=False
-    )
+def _interpolation(start, end, size):
+    """Bilinear interpolation of one axis as a matrix.
+
+    A product of matrices has a deterministic backward pass on CUDA, where that of
+    ``F.grid_sample`` has none.
+
+    Args:
+        start (Tensor): First cell of each crop, (N, ).
+        end (Tensor): The cell behind its last one, (N, ).
+        size (int): Cells of the axis, before and after.
+
+    Returns:
+        Tensor: (N, size, size), the weight of each cell for each output cell.
+    """
+    cells = torch.arange(size, device=start.device, dtype=torch.float32)
+    start, extent = start[:, None], (end - start)[:, None]
+    place = ((cells + 0.5) * extent / size - 0.5).clamp(min=0).minimum(extent - 1)
+    return (1 - (start + place)[..., None].sub(cells).abs()).clamp(min=0)
 
 
 def _draw(rois, probs):

@@ -9,7 +9,7 @@ Shape shorthand in this module:
 Boxes are (x1, y1, x2, y2) in pixels of the network's input.
 """
 
-from typing import NamedTuple, Sequence, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,8 @@ from mmcv.ops import nms
 from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmpretrain.registry import TASK_UTILS
 from torch import Tensor
+
+from ..arguments import check_choice, check_number, check_numbers
 
 # Images of one NMS call. Its time and memory grow with the square of the boxes: beyond a
 # training batch of the paper, several calls are faster than one.
@@ -33,7 +35,7 @@ class ROIPyramid(NamedTuple):
             boxes and scores of the other places are zero.
         levels (Tensor): (K, ), the pyramid level of each place, 0 is the lowest.
         merged_box (Tensor): (N, 4), the smallest box around the valid ROIs of each
-            image. The whole image where there is none.
+            image. Where there is none, the whole image: (0, 0, width, height).
         image_size (Tuple[int, int]): Height and width of the input.
     """
 
@@ -82,15 +84,16 @@ class ROIPyramidGenerator:
         center_offset: float = 0.0,
         guidance: str = 'attention',
     ):
-        if not len(strides) == len(anchor_sizes) == len(topk):
-            raise ValueError(
-                'strides, anchor_sizes and topk need one value for each pyramid level, '
-                f'but got {strides}, {anchor_sizes} and {topk}.'
-            )
-        if not 0 <= border < 0.5:
-            raise ValueError(f'border must be at least 0 and below 0.5, not {border}.')
-        if guidance not in ('attention', 'random'):
-            raise ValueError(f"guidance must be 'attention' or 'random', not {guidance!r}.")
+        check_numbers('roi_generator.strides', strides, integer=True, minimum=1)
+        levels = len(strides)
+        check_numbers('roi_generator.anchor_sizes', anchor_sizes, levels, minimum=1)
+        check_numbers('roi_generator.topk', topk, levels, integer=True, minimum=0)
+        if sum(topk) == 0:
+            raise ValueError(f'roi_generator.topk must have a place, not {topk}.')
+        check_number('roi_generator.iou_threshold', iou_threshold, 0, 1)
+        check_number('roi_generator.border', border, minimum=0, below=0.5)
+        check_number('roi_generator.center_offset', center_offset, -1, 1)
+        check_choice('roi_generator.guidance', guidance, ('attention', 'random'))
         self.strides = tuple(strides)
         self.anchor_sizes = tuple(anchor_sizes)
         self.topk = tuple(topk)
@@ -98,16 +101,23 @@ class ROIPyramidGenerator:
         self.border = border
         self.center_offset = center_offset
         self.guidance = guidance
+        self._constants = {}
 
     @torch.no_grad()
     def __call__(
-        self, spatial: Sequence[Tensor], image_size: Tuple[int, int]
+        self,
+        spatial: Sequence[Tensor],
+        image_size: Tuple[int, int],
+        logits: Optional[Sequence[Tensor]] = None,
     ) -> ROIPyramid:
         """Generate the ROIs of a batch.
 
         Args:
             spatial (Sequence[Tensor]): Spatial attention of each level, (N, 1, h, w).
             image_size (Tuple[int, int]): Height and width of the input in pixels.
+            logits (Sequence[Tensor], optional): The same before the sigmoid, which ranks
+                the cells where the sigmoid has saturated. Defaults to None: the attention
+                ranks them.
 
         Returns:
             ROIPyramid: The ROIs, on the device of ``spatial``.
@@ -129,17 +139,21 @@ class ROIPyramidGenerator:
                     'roi_generator.strides to those of the outputs of the backbone.'
                 )
         if self.guidance == 'random':
-            spatial = [torch.rand_like(attention) for attention in spatial]
-        level_anchors = self._anchors(spatial)
+            # float32: half precision has few numbers, and ties go to the upper left.
+            spatial = [torch.rand_like(x, dtype=torch.float32) for x in spatial]
+            logits = None
+        anchors, levels = self._anchors(spatial)
         level_scores = [self._mask_border(attention.float()) for attention in spatial]
-        anchors, scores = torch.cat(level_anchors), torch.cat(level_scores, dim=1)
-        # Each level's mean counts the zeros of its border.
-        candidates = torch.cat([s > s.mean(dim=1, keepdim=True) for s in level_scores], 1)
+        scores = torch.cat(level_scores, dim=1)
+        order = scores
+        if logits is not None:
+            order = torch.cat([x.float().flatten(1) for x in logits], dim=1)
+        candidates = torch.cat([self._above_mean(s) for s in level_scores], dim=1)
 
-        groups = zip(scores.split(NMS_IMAGES), candidates.split(NMS_IMAGES))
-        ranks = torch.cat([self._suppress(anchors, s, c, level_anchors) for s, c in groups])
+        groups = zip(order.split(NMS_IMAGES), candidates.split(NMS_IMAGES))
+        ranks = torch.cat([self._suppress(anchors, levels, *group) for group in groups])
 
-        level_ranks = ranks.split([len(a) for a in level_anchors], dim=1)
+        level_ranks = ranks.split([s.size(1) for s in level_scores], dim=1)
         picks, start = [], 0
         for rank, k in zip(level_ranks, self.topk):
             # A small input can have fewer cells than the level has places.
@@ -149,27 +163,47 @@ class ROIPyramidGenerator:
         valid, index = (torch.cat(part, dim=1) for part in zip(*picks))
 
         boxes = self._clip(anchors[index], image_size).masked_fill(~valid[..., None], 0)
-        levels = torch.arange(len(self.topk)).repeat_interleave(torch.tensor(self.topk))
         return ROIPyramid(
             boxes=boxes,
             scores=scores.gather(1, index).masked_fill(~valid, 0),
             valid=valid,
-            levels=levels.to(boxes.device),
+            levels=levels[index[0]],
             merged_box=self._merge(boxes, valid, image_size),
             image_size=tuple(image_size),
         )
 
     def _anchors(self, spatial):
-        """One square anchor for each cell, a list of (h * w, 4)."""
-        generator = AnchorGenerator(
-            strides=self.strides,
-            ratios=[1.0],
-            scales=[1.0],
-            base_sizes=self.anchor_sizes,
-            centers=[(stride * self.center_offset,) * 2 for stride in self.strides],
-        )
-        sizes = [attention.shape[-2:] for attention in spatial]
-        return generator.grid_priors(sizes, device=spatial[0].device)
+        """One square anchor for each cell, (A, 4), and its level, (A, ).
+
+        They are made once for each size and device.
+        """
+        device = spatial[0].device
+        sizes = tuple(tuple(attention.shape[-2:]) for attention in spatial)
+        if (sizes, device) not in self._constants:
+            generator = AnchorGenerator(
+                strides=self.strides,
+                ratios=[1.0],
+                scales=[1.0],
+                base_sizes=self.anchor_sizes,
+                centers=[(stride * self.center_offset,) * 2 for stride in self.strides],
+            )
+            anchors = generator.grid_priors(sizes, device=device)
+            levels = [a.new_full(a.shape[:1], i).long() for i, a in enumerate(anchors)]
+            if len(self._constants) > 32:  # images of any size must not fill the memory
+                self._constants.clear()
+            self._constants[sizes, device] = torch.cat(anchors), torch.cat(levels)
+        return self._constants[sizes, device]
+
+    @staticmethod
+    def _above_mean(scores):
+        """Which cells of a level are candidates, (N, h * w).
+
+        The mean counts the zeros of the border. It is taken above the lowest score:
+        a sum of equal numbers is off by rounding, a sum of zeros is not, so a constant
+        level has no candidates.
+        """
+        scores = scores - scores.amin(dim=1, keepdim=True)
+        return scores > scores.mean(dim=1, keepdim=True)
 
     def _mask_border(self, attention):
         """(N, 1, h, w) -> (N, h * w), zero on the border."""
@@ -180,7 +214,7 @@ class ROIPyramidGenerator:
         masked[..., rows, columns] = attention[..., rows, columns]
         return masked.flatten(1)
 
-    def _suppress(self, anchors, scores, candidates, level_anchors):
+    def _suppress(self, anchors, levels, scores, candidates):
         """NMS of all levels of these images in one call.
 
         Returns:
@@ -197,9 +231,9 @@ class ROIPyramidGenerator:
 
         # Images and levels stand side by side along x, too far apart to touch. Anchors
         # reach to negative coordinates: the distance must span all of them.
-        num_images, num_levels = len(scores), len(level_anchors)
-        level = torch.cat([a.new_full(a.shape[:1], i) for i, a in enumerate(level_anchors)])
-        group = level + num_levels * torch.arange(num_images).to(level)[:, None]
+        num_images = len(scores)
+        image = torch.arange(num_images, device=levels.device)[:, None]
+        group = levels + len(self.strides) * image
         span = anchors[:, 2].max() - anchors[:, 0].min() + 2
         boxes = anchors.repeat(num_images, 1, 1)
         boxes[..., 0::2] += (group * span)[..., None]
@@ -224,5 +258,5 @@ class ROIPyramidGenerator:
         absent = ~valid[..., None]
         lower = boxes[..., :2].masked_fill(absent, float('inf')).amin(dim=1)
         upper = boxes[..., 2:].masked_fill(absent, 0).amax(dim=1)
-        whole = boxes.new_tensor([0, 0, w - 1, h - 1])
+        whole = boxes.new_tensor([0, 0, w, h])
         return torch.where(valid.any(1, keepdim=True), torch.cat([lower, upper], 1), whole)

@@ -32,17 +32,7 @@ def predict_with_attention(
             "needs model.neck.spatial='gate' or 'pathway', and model.roi_generator."
         )
     model.eval()
-    samples, pyramids = [], []
-    for item in data:  # one by one: their sizes may differ
-        found = []
-        handle = model.neck.register_forward_hook(
-            lambda *args, found=found: found.append(args[2])
-        )
-        try:
-            samples += model.test_step(pseudo_collate([item]))
-        finally:
-            handle.remove()
-        pyramids.append(found[0])  # the raw stage comes first
+    # One by one: their sizes may differ.
+    samples = [model.test_step(pseudo_collate([item]))[0] for item in data]
     images = [item['inputs'].permute(1, 2, 0).numpy()[..., ::-1] for item in data]
-    attentions = [[level[0, 0] for level in pyramid.spatial] for pyramid in pyramids]
-    return images, samples, attentions
+    return images, samples, [list(sample.attention) for sample in samples]

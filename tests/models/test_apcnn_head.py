@@ -17,6 +17,10 @@ def pyramid(n=4, channels=8, levels=3, seed=0):
     return AttentionPyramid(features=maps[0], spatial=None, attended=maps[1])
 
 
+def both_stages():
+    return dict(raw=pyramid(seed=0), refined=pyramid(seed=1))
+
+
 def head(**options):
     torch.manual_seed(0)
     return APCNNHead(
@@ -25,21 +29,21 @@ def head(**options):
 
 
 def test_classify_and_fuse():
-    module, stages = head().eval(), (pyramid(seed=0), pyramid(seed=1))
-    raw, refined = (module.classify(stage) for stage in stages)
+    module, stages = head().eval(), both_stages()
+    raw, refined = (module.classify(stage) for stage in stages.values())
     assert raw.shape == (4, 4, 5)
     torch.testing.assert_close(module(stages), (raw.mean(0) + refined.mean(0)) / 2)
 
 
 def test_loss_is_the_sum_of_eight_cross_entropies():
-    module, stages = head().eval(), (pyramid(seed=0), pyramid(seed=1))
+    module, stages = head().eval(), both_stages()
     labels = [0, 3, 2, 4]
     samples = [DataSample().set_gt_label(label) for label in labels]
     losses = module.loss(stages, samples)
-    for name, stage in zip(('loss_raw', 'loss_refined'), stages):
+    for name, stage in stages.items():
         logits = module.classify(stage)
         expected = sum(F.cross_entropy(x, torch.tensor(labels)) for x in logits)
-        torch.testing.assert_close(losses[name], expected)
+        torch.testing.assert_close(losses[f'loss_{name}'], expected)
     assert set(losses) == {'loss_raw', 'loss_refined'}
     assert 'accuracy_top-1' in head(cal_acc=True).loss(stages, samples)
 
@@ -47,10 +51,10 @@ def test_loss_is_the_sum_of_eight_cross_entropies():
 def test_soft_labels():
     """mmpretrain's Mixup and CutMix give scores instead of labels."""
     module = head(loss=dict(type='CrossEntropyLoss', use_soft=True)).eval()
-    stages = (pyramid(),)
+    stages = dict(raw=pyramid())
     scores = torch.rand(4, 5).softmax(1)
     samples = [DataSample().set_gt_score(score) for score in scores]
-    logits = module.classify(stages[0])
+    logits = module.classify(stages['raw'])
     expected = sum(F.cross_entropy(x, scores) for x in logits)
     torch.testing.assert_close(module.loss(stages, samples)['loss_raw'], expected)
 
@@ -72,7 +76,7 @@ def test_two_levels():
 
 
 def test_predict_keeps_the_protocol():
-    module, stages = head().eval(), (pyramid(),)
+    module, stages = head().eval(), dict(raw=pyramid())
     predictions = module.predict(stages)
     expected = module(stages).softmax(1)
     for prediction, score in zip(predictions, expected):
@@ -85,6 +89,14 @@ def test_predict_keeps_the_protocol():
     'options',
     [
         dict(num_classes=0),
+        dict(num_classes=1),
+        dict(num_classes=2.0),
+        dict(num_classes='5'),
+        dict(hidden_channels=None),
+        dict(norm_cfg='BN1d'),
+        dict(zoom_in='False'),
+        dict(concat_classifier=1),
+        dict(dropblock_probs=(0.3, float('nan'), 0.0)),
         dict(dropblock_probs=(0.3, 0.3)),
         dict(dropblock_probs=(0.6, 0.6, 0.0)),
         dict(dropblock_probs=(-0.1, 0.3, 0.0)),
@@ -92,7 +104,8 @@ def test_predict_keeps_the_protocol():
     ],
 )
 def test_bad_arguments(options):
-    with pytest.raises(ValueError):
+    (name,) = options
+    with pytest.raises((TypeError, ValueError), match=f'head.{name}'):
         head(**options)
 
 

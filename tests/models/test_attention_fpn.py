@@ -14,7 +14,7 @@ def features(n=2):
 
 def neck(**options):
     torch.manual_seed(0)
-    return AttentionFPN([16, 24, 32], 32, **options)
+    return AttentionFPN(**{'in_channels': [16, 24, 32], 'out_channels': 32, **options})
 
 
 @pytest.mark.parametrize('spatial', [None, 'gate', 'pathway'])
@@ -38,7 +38,8 @@ def test_table_3(spatial, channel):
 def test_equation_4():
     module = neck(channel='gate').eval()
     pyramid = module(features())
-    for x, spatial, attended, gate in zip(*pyramid, module.channel_gates):
+    levels = zip(*pyramid[:3], module.channel_gates)
+    for x, spatial, attended, gate in levels:
         torch.testing.assert_close(attended, x * (spatial + gate(x)))
 
 
@@ -59,7 +60,9 @@ def test_spatial_pathway(fusion):
     """Masks shrink by averaging on their way up."""
     module = neck(spatial='pathway', channel=None, pathway_fusion=fusion).eval()
     pyramid = module(features())
-    masks = [gate(x) for gate, x in zip(module.spatial_gates, pyramid.features)]
+    gates = zip(module.spatial_gates, pyramid.features)
+    masks = [gate(x).sigmoid() for gate, x in gates]
+    assert pyramid.logits is None
     scale = 2 if fusion == 'average' else 1
     for level in (1, 2):
         below = F.adaptive_avg_pool2d(masks[level - 1], masks[level].shape[-2:])
@@ -94,8 +97,20 @@ def test_plain_lateral():
 
 
 @pytest.mark.parametrize(
-    'options', [dict(spatial='gates'), dict(channel='sum'), dict(pathway_fusion='mean')]
+    'options',
+    [
+        dict(spatial='gates'),
+        dict(channel='sum'),
+        dict(pathway_fusion='mean'),
+        dict(reduction=64),
+        dict(reduction=0),
+        dict(out_channels='32'),
+        dict(global_context=None),
+        dict(norm_cfg=None),
+        dict(in_channels=32),
+    ],
 )
 def test_bad_arguments(options):
-    with pytest.raises(ValueError):
+    (name,) = options
+    with pytest.raises((TypeError, ValueError), match=f'neck.{name}'):
         neck(**options)

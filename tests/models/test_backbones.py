@@ -7,7 +7,9 @@ import torch
 from helpers import build_model
 from mmpretrain.models import build_backbone, build_classifier
 from mmpretrain.structures import DataSample
-from test_stages import FAMILIES
+from test_backbone_split import FAMILIES
+
+from apcnn_mm.models.backbone_split import find_position
 
 STRIDES = (8, 16, 32)
 BACKBONES = {family: (config, None) for family, (config, _) in FAMILIES.items()}
@@ -76,4 +78,4 @@ def test_configs(config):
     model = build_model(config).eval()
     with torch.no_grad():
         assert torch.isfinite(model(torch.randn(1, 3, 96, 96), mode='tensor')).all()
-        assert model.backbone_stages.positions[-1] != 'input'
+        assert find_position(model.backbone, model.refine_at) != 'input'

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apcnn_mm.models import ROIPyramid
+from apcnn_mm.models import ROIPyramid, ROIPyramidGenerator
 from apcnn_mm.models.refinement import (
     feature_stride,
     roi_guided_dropblock,
@@ -54,6 +54,37 @@ def test_zoom_into_the_whole_image_changes_nothing():
     x = torch.randn(2, 3, 14, 10)
     rois = make_rois([[[0, 0, 80, 112]]] * 2, [0], (112, 80))
     torch.testing.assert_close(roi_guided_zoom_in(x, rois), x, rtol=0, atol=1e-5)
+
+
+def test_the_whole_image_is_the_whole_map():
+    """Where there is no ROI: not a row and a column of cells fewer."""
+    x = torch.randn(1, 3, 14, 10)
+    blank = [torch.zeros(1, 1, 14, 10)]
+    generator = ROIPyramidGenerator((8,), (64,), (5,))
+    rois = generator(blank, (112, 80))
+    assert torch.equal(roi_guided_zoom_in(x, rois), x)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('autocast', [False, True])
+@pytest.mark.parametrize('size', [56, 200])
+def test_zoom_in_at_half_precision(dtype, autocast, size):
+    """It reads where float32 reads: values are rounded, places are not."""
+    stride = 448 // 56
+    rois = make_rois([[[70, 90, 420, 400]]], [0], (size * stride, size * stride))
+    x = torch.randn(1, 4, size, size, generator=torch.Generator().manual_seed(0)).to(dtype)
+    expected = roi_guided_zoom_in(x.float(), rois)
+    with torch.autocast('cpu', dtype=torch.bfloat16, enabled=autocast):
+        zoomed = roi_guided_zoom_in(x, rois)
+    assert zoomed.dtype is dtype
+    torch.testing.assert_close(zoomed, expected.to(dtype), rtol=0, atol=0)
+
+
+def test_memory_format_is_kept():
+    x = torch.randn(2, 8, 12, 12).contiguous(memory_format=torch.channels_last)
+    rois = make_rois([[[16, 8, 48, 40]]] * 2, [0], (96, 96))
+    for y in (roi_guided_zoom_in(x, rois), roi_guided_dropblock(x, rois, (1.0,))):
+        assert y.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_gradient_reaches_the_crop_alone():

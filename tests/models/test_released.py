@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import build_model
 
+from apcnn_mm.models.backbone_split import run_onwards, run_until
 from tools.model_converters.official_to_apcnn import convert
 
 IMAGE_SIZE = (448, 448)
@@ -38,11 +39,11 @@ def test_released_values(released):
     model = build_model('apcnn_r50_cub.py').eval()
     model.load_state_dict(state_dict)
     with torch.no_grad():
-        low = model.backbone_stages.until(images)
-        raw = model.neck(model.backbone_stages.onwards(low))
-        rois = model.roi_generator(raw.spatial, IMAGE_SIZE)
+        low = run_until(model.backbone, images, None)
+        raw = model.neck(run_onwards(model.backbone, low, None))
+        rois = model.roi_generator(raw.spatial, IMAGE_SIZE, raw.logits)
         zoomed = model.head.refine(low, rois)
-        refined = model.neck(model.backbone_stages.onwards(zoomed))
+        refined = model.neck(run_onwards(model.backbone, zoomed, None))
         fused = model(images, mode='tensor')
     for stage, pyramid in (('raw', raw), ('refined', refined)):
         for level, k in enumerate((3, 4, 5)):
@@ -97,7 +98,7 @@ def compute():
     coarse = torch.from_numpy(random.standard_normal((1, 3, 12, 9))).float()
     images = torch.nn.functional.interpolate(coarse, (224, 160), mode='bicubic')
     with torch.no_grad():
-        raw, refined = model.extract_feat(images)
+        raw, refined = model._run_stages(images).pyramids.values()
         (sample,) = model(images, mode='predict')
         return dict(
             raw_logits=model.head.classify(raw).numpy(),

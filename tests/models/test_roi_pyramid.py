@@ -76,7 +76,7 @@ def test_batched_nms_equals_one_by_one(n, height, width, border, sharpness, seed
         if len(boxes):
             merged = torch.cat([boxes[:, :2].amin(0), boxes[:, 2:].amax(0)])
         else:
-            merged = torch.tensor([0.0, 0.0, width - 1, height - 1])
+            merged = torch.tensor([0.0, 0.0, width, height])
         torch.testing.assert_close(rois.merged_box[i], merged, rtol=0, atol=0)
 
 
@@ -90,7 +90,8 @@ def test_batch_equals_singles():
             assert torch.equal(getattr(batch, name)[i], getattr(single, name)[0])
 
 
-@pytest.mark.parametrize('value', [0.0, 0.5, 1.0])
+# 0.3 and 0.6 are no sums of powers of two: their mean is rounded.
+@pytest.mark.parametrize('value', [0.0, 0.3, 0.5, 0.6, 1.0])
 @pytest.mark.parametrize('border', [0.0, 0.2])
 def test_constant_attention(value, border):
     attention = [torch.full_like(a, value) for a in random_attention(2, 160, 96, seed=0)]
@@ -100,7 +101,7 @@ def test_constant_attention(value, border):
     assert (x1 < x2).all() and (y1 < y2).all()
     if value == 0 or border == 0:  # nothing is above the mean
         assert not rois.valid.any()
-        assert rois.merged_box.tolist() == [[0, 0, 95, 159]] * 2
+        assert rois.merged_box.tolist() == [[0, 0, 96, 160]] * 2
         assert not rois.boxes.any() and not rois.scores.any()
 
 
@@ -165,11 +166,38 @@ def test_released_rois(golden):
 
 @pytest.mark.parametrize(
     'options',
-    [dict(topk=(1, 2)), dict(border=0.5), dict(border=-0.1), dict(guidance='luck')],
+    [
+        dict(topk=(1, 2)),
+        dict(topk=(0, 0, 0)),
+        dict(topk=(5, 3, 1.5)),
+        dict(border=0.5),
+        dict(border=-0.1),
+        dict(border='0.1'),
+        dict(guidance='luck'),
+        dict(strides='8'),
+        dict(anchor_sizes=(64, 128, float('nan'))),
+        dict(iou_threshold=None),
+        dict(center_offset=float('inf')),
+    ],
 )
 def test_bad_arguments(options):
-    with pytest.raises(ValueError):
+    (name,) = options
+    with pytest.raises((TypeError, ValueError), match=f'roi_generator.{name}'):
         ROIPyramidGenerator(**options)
+
+
+def test_saturated_attention_is_ranked_by_its_logits():
+    """Where the sigmoid is 1 everywhere, the logits still say where it is largest."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = [448 // stride for stride in STRIDES]
+    logits = [30 + torch.randn(2, 1, s, s, generator=generator) for s in sizes]
+    spatial = [torch.ones_like(x) for x in logits]
+    select = ROIPyramidGenerator(border=0.2)
+    rois = select(spatial, (448, 448), logits)
+    lower = select([(x - 30).sigmoid() for x in logits], (448, 448))
+    best = [0, 5, 8]  # the first place of each level
+    assert torch.equal(rois.boxes[:, best], lower.boxes[:, best])
+    assert not torch.equal(select(spatial, (448, 448)).boxes[:, best], rois.boxes[:, best])
 
 
 def test_wrong_number_of_levels():

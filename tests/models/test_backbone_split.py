@@ -2,7 +2,12 @@ import pytest
 import torch
 from mmpretrain.models import build_backbone
 
-from apcnn_mm.models import BackboneStages
+from apcnn_mm.models.backbone_split import (
+    find_position,
+    refinement_positions,
+    run_onwards,
+    run_until,
+)
 
 # A small backbone of each family with outputs of strides 8, 16 and 32, and the names of
 # the stages up to the lowest output.
@@ -66,8 +71,8 @@ def randomised(config):
 def test_two_parts_equal_the_whole(family):
     config, names = FAMILIES[family]
     backbone = randomised(config)
-    assert BackboneStages(backbone).refine_at == names[-1]
-    positions = BackboneStages(backbone).positions
+    assert find_position(backbone) == names[-1]
+    positions = refinement_positions(backbone)
     assert positions == ['input', *names]
     images = torch.randn(2, 3, 75, 96)
     for training in (True, False):
@@ -75,8 +80,8 @@ def test_two_parts_equal_the_whole(family):
         with torch.no_grad():
             whole = backbone(images)
             for position in positions:
-                stages = BackboneStages(backbone, position)
-                parts = stages.onwards(stages.until(images))
+                low = run_until(backbone, images, position)
+                parts = run_onwards(backbone, low, position)
                 assert len(parts) == len(whole)
                 for part, expected in zip(parts, whole):
                     assert torch.equal(part, expected), position
@@ -102,13 +107,13 @@ def test_checkpointing_and_frozen_stages(family, options):
     images = torch.randn(2, 3, 75, 96)
 
     def gradients(position):
-        stages = BackboneStages(backbone, position)
         backbone.zero_grad()
-        outputs = stages.onwards(stages.until(images))
+        low = run_until(backbone, images, position)
+        outputs = run_onwards(backbone, low, position)
         sum(x.square().mean() for x in outputs).backward()
         return {name: p.grad for name, p in backbone.named_parameters()}
 
-    whole, *others = BackboneStages(backbone).positions
+    whole, *others = refinement_positions(backbone)
     expected = gradients(whole)
     frozen = {name for name, p in backbone.named_parameters() if not p.requires_grad}
     assert frozen and frozen == {name for name, grad in expected.items() if grad is None}
@@ -122,11 +127,11 @@ def test_checkpointing_and_frozen_stages(family, options):
 def test_fewer_levels():
     backbone = randomised(dict(type='PyramidAlexNet', out_indices=(1, 3, 4)))
     backbone.eval()
-    stages = BackboneStages(backbone)
-    assert stages.positions == ['input', 'conv1', 'conv2']
+    assert refinement_positions(backbone) == ['input', 'conv1', 'conv2']
     images = torch.randn(1, 3, 96, 96)
     with torch.no_grad():
-        for part, whole in zip(stages.onwards(stages.until(images)), backbone(images)):
+        parts = run_onwards(backbone, run_until(backbone, images, None), None)
+        for part, whole in zip(parts, backbone(images)):
             assert torch.equal(part, whole)
 
 
@@ -143,27 +148,26 @@ def test_unknown_family():
     backbone = build_backbone(dict(type='ShuffleNetV2', out_indices=(1, 2, 3)))
     for position in (None, 'layer1'):
         with pytest.raises(ValueError, match="'input'.*AlexNet.*ResNet.*VGG"):
-            BackboneStages(backbone, position)
+            find_position(backbone, position)
     images = torch.randn(2, 3, 64, 64)
-    stages = BackboneStages(backbone, 'input')
-    assert stages.until(images) is images
-    assert len(stages.onwards(images)) == 3
+    assert run_until(backbone, images, 'input') is images
+    assert len(run_onwards(backbone, images, 'input')) == 3
 
 
 def test_a_position_above_the_lowest_level():
     backbone = build_backbone(dict(type='ResNet', depth=18, out_indices=(1, 2, 3)))
     with pytest.raises(ValueError, match="'conv4'.*'input', 'conv1', 'conv2', 'conv3'"):
-        BackboneStages(backbone, 'conv4')
+        find_position(backbone, 'conv4')
 
 
 @pytest.mark.parametrize('refine_at', [None, 'input'])
 @pytest.mark.parametrize('family', FAMILIES)
-def test_stages_above_the_highest_level(family, refine_at):
+def test_blocks_above_the_highest_level(family, refine_at):
     """They would get no gradient."""
     config = dict(FAMILIES[family][0])
     config['out_indices'] = config.get('out_indices', (0, 1, 4))[:-1]
     with pytest.raises(ValueError, match='no gradient'):
-        BackboneStages(build_backbone(config), refine_at)
+        find_position(build_backbone(config), refine_at)
 
 
 @pytest.mark.parametrize('refine_at', [None, 'input'])
@@ -179,4 +183,4 @@ def test_stages_above_the_highest_level(family, refine_at):
 def test_outputs_that_make_no_pyramid(family, options, message, refine_at):
     backbone = build_backbone({**FAMILIES[family][0], **options})
     with pytest.raises(ValueError, match=message):
-        BackboneStages(backbone, refine_at)
+        find_position(backbone, refine_at)

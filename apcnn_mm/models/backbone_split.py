@@ -1,0 +1,261 @@
+"""How backbones split into blocks, so that the refined stage can start halfway.
+
+A block is a part of a backbone, such as conv3 of a ResNet; a stage is a pass of the whole
+model, raw or refined. To add a family, list the blocks of its ``forward`` in a function at
+the end of this file and register it with the class.
+"""
+
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+
+import torch.nn as nn
+from mmpretrain.models.backbones import (
+    VGG,
+    ConvNeXt,
+    EfficientNet,
+    MobileNetV2,
+    MobileNetV3,
+    RegNet,
+    ResNet,
+)
+from torch import Tensor
+
+from .alexnet import PyramidAlexNet
+
+INPUT = 'input'
+_FAMILIES: Dict[type, Callable[[nn.Module], List['Block']]] = {}
+
+
+class Block(NamedTuple):
+    """One block of a backbone.
+
+    Attributes:
+        name (str): What ``refine_at`` calls it.
+        run (Callable[[Tensor], Tensor]): The block itself, (N, C, h, w) to (N, C', h', w').
+        out_index (int | None): What the backbone's ``out_indices`` calls its output. None
+            for a stem that the backbone cannot give out.
+        output (Callable[[Tensor], Tensor] | None): What the backbone does to the block's
+            features before it gives them out; the next block does not see it.
+    """
+
+    name: str
+    run: Callable[[Tensor], Tensor]
+    out_index: Optional[int] = None
+    output: Optional[Callable[[Tensor], Tensor]] = None
+
+
+def refinement_positions(backbone: nn.Module) -> List[str]:
+    """Where features may be refined (Table 5), from low to high.
+
+    Args:
+        backbone (nn.Module): An mmpretrain backbone with several outputs.
+
+    Returns:
+        list[str]: 'input' and, for a known family, the names of the blocks up to the one
+        of the lowest pyramid level, B_n in the paper.
+
+    Raises:
+        ValueError: If the backbone's outputs make no pyramid.
+    """
+    blocks = _blocks(backbone)
+    return [INPUT, *(_up_to_lowest_output(backbone, blocks) if blocks else [])]
+
+
+def find_position(backbone: nn.Module, refine_at: Optional[str] = None) -> str:
+    """The refinement position of a backbone.
+
+    Args:
+        backbone (nn.Module): An mmpretrain backbone with several outputs.
+        refine_at (str | None): 'input' or the name of the block after which the features
+            are refined. None is the block of the lowest pyramid level, B_n in the paper.
+            Defaults to None.
+
+    Raises:
+        ValueError: If the backbone has no such block, if the block lies above the lowest
+            pyramid level, or if nobody has told how the backbone splits.
+    """
+    positions = refinement_positions(backbone)
+    name = type(backbone).__name__
+    if positions == [INPUT] and refine_at != INPUT:
+        supported = ', '.join(sorted(family.__name__ for family in _FAMILIES))
+        raise ValueError(
+            f'Nobody has told how {name} splits into blocks: it can only be refined '
+            "at the input image (model.refine_at='input'). Backbones with the "
+            f'forward of {supported} can be refined after a block; to add one, see '
+            f'{__name__}.'
+        )
+    if refine_at is None:
+        return positions[-1]
+    if refine_at not in positions:
+        raise ValueError(
+            f'refine_at={refine_at!r} is no refinement position of {name} with '
+            f'out_indices={backbone.out_indices}. Choose from {positions}.'
+        )
+    return refine_at
+
+
+def run_until(backbone: nn.Module, images: Tensor, refine_at: Optional[str]) -> Tensor:
+    """From the images to the low-level features that are refined.
+
+    Args:
+        backbone (nn.Module): The backbone.
+        images (Tensor): (N, 3, H, W).
+        refine_at (str | None): See :func:`find_position`.
+
+    Returns:
+        Tensor: B_n, (N, C, h, w). The images themselves at 'input'.
+    """
+    for block in _split(backbone, refine_at)[0]:
+        images = block.run(images)
+    return images
+
+
+def run_onwards(
+    backbone: nn.Module, features: Tensor, refine_at: Optional[str]
+) -> Tuple[Tensor, ...]:
+    """From (refined) low-level features to the backbone's outputs.
+
+    Args:
+        backbone (nn.Module): The backbone.
+        features (Tensor): B_n or Z_n, (N, C, h, w).
+        refine_at (str | None): See :func:`find_position`.
+
+    Returns:
+        Tuple[Tensor]: The outputs from low to high, (N, C_k, h_k, w_k).
+    """
+    below, above = _split(backbone, refine_at)
+    if not below:  # at the input, where the backbone need not be known
+        return backbone(features)
+    outputs = _output(backbone, below[-1], features)
+    for block in above:
+        features = block.run(features)
+        outputs += _output(backbone, block, features)
+    return tuple(outputs)
+
+
+def _output(backbone, block, features):
+    """What the backbone gives out after a block: a list of one tensor or none."""
+    if block.out_index not in backbone.out_indices:
+        return []
+    return [block.output(features) if block.output else features]
+
+
+def _split(backbone, refine_at):
+    """The blocks below and above the refinement position.
+
+    They are looked up for each pass: tools such as quantisation put other modules into a
+    backbone, or another backbone into a model.
+    """
+    position = find_position(backbone, refine_at)
+    if position == INPUT:
+        return [], []
+    blocks = _blocks(backbone)
+    end = [block.name for block in blocks].index(position) + 1
+    return blocks[:end], blocks[end:]
+
+
+def _blocks(backbone):
+    """The blocks of a backbone of a known family, None for others."""
+    for family, blocks in _FAMILIES.items():
+        # A heir with a forward of its own may run its blocks in another way.
+        if getattr(type(backbone), 'forward', None) is family.forward:
+            return blocks(backbone)
+    return None
+
+
+def _up_to_lowest_output(backbone, blocks):
+    """The names of the blocks that may be followed by the refinement."""
+    name, wanted = type(backbone).__name__, backbone.out_indices
+    possible = [b.out_index for b in blocks if b.out_index is not None]
+    if not set(wanted) <= set(possible):
+        raise ValueError(
+            f'{name} cannot give out all of out_indices={wanted}. Choose from {possible}.'
+        )
+    if possible[-1] not in wanted:
+        raise ValueError(
+            f'{name} has blocks up to {possible[-1]}, but out_indices={wanted}: '
+            'nothing would use those above, and their parameters would get no '
+            f'gradient. Add {possible[-1]}.'
+        )
+    lowest = [b.out_index in wanted for b in blocks].index(True)
+    return [b.name for b in blocks[: lowest + 1]]
+
+
+def _family(backbone_type):
+    def register(blocks):
+        _FAMILIES[backbone_type] = blocks
+        return blocks
+
+    return register
+
+
+def _numbered(prefix, runs, first=1):
+    return [Block(f'{prefix}{i + first}', run, i) for i, run in enumerate(runs)]
+
+
+def _named(backbone, names):
+    return [Block(name, getattr(backbone, name), i) for i, name in enumerate(names)]
+
+
+@_family(ResNet)
+def _resnet(backbone):
+    def conv1(x):
+        if backbone.deep_stem:
+            return backbone.stem(x)
+        return backbone.relu(backbone.norm1(backbone.conv1(x)))
+
+    def conv2(x):
+        return backbone.layer1(backbone.maxpool(x))
+
+    higher = [getattr(backbone, name) for name in backbone.res_layers[1:]]
+    return [Block('conv1', conv1), *_numbered('conv', [conv2, *higher], first=2)]
+
+
+@_family(RegNet)
+def _regnet(backbone):
+    def conv1(x):
+        return backbone.relu(backbone.norm1(backbone.conv1(x)))
+
+    higher = [getattr(backbone, name) for name in backbone.res_layers]
+    return [Block('conv1', conv1), *_numbered('conv', higher, first=2)]
+
+
+@_family(PyramidAlexNet)
+@_family(VGG)
+def _vgg(backbone):
+    if backbone.num_classes > 0:
+        raise ValueError(
+            f'{type(backbone).__name__} with num_classes={backbone.num_classes} gives '
+            'class scores besides its features. Leave out backbone.num_classes.'
+        )
+    # Each block ends with its pooling, if it has one.
+    ranges = backbone.range_sub_modules
+    return _numbered('conv', [backbone.features[start:end] for start, end in ranges])
+
+
+@_family(ConvNeXt)
+def _convnext(backbone):
+    if backbone.gap_before_final_norm:
+        raise ValueError(
+            'ConvNeXt pools its outputs to one cell, which leaves nothing to attend to. '
+            'Set backbone.gap_before_final_norm=False.'
+        )
+    runs = map(nn.Sequential, backbone.downsample_layers, backbone.stages)
+    return [
+        block._replace(output=getattr(backbone, f'norm{block.out_index}', None))
+        for block in _numbered('stage', runs)
+    ]
+
+
+@_family(MobileNetV2)
+def _mobilenet_v2(backbone):
+    return [Block('conv1', backbone.conv1), *_named(backbone, backbone.layers)]
+
+
+@_family(MobileNetV3)
+def _mobilenet_v3(backbone):
+    return _named(backbone, backbone.layers)
+
+
+@_family(EfficientNet)
+def _efficientnet(backbone):
+    return _numbered('layer', backbone.layers, first=0)
