@@ -15,6 +15,9 @@ from . import (  # noqa: E402
     models,
     visualization,
 )
+from .model_zoo import register_models  # noqa: E402
+
+register_models()
 
 __version__ = '0.1.0'
 __all__ = [

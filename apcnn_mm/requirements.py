@@ -3,6 +3,8 @@
 import re
 from importlib import import_module
 
+from .quiet import silence
+
 # Import name -> oldest version that was tried. Two families of distributions provide
 # the last four: neither may be installed over the other, so neither can be a
 # requirement in setup.cfg.
@@ -37,6 +39,8 @@ def check_requirements():
         if _release(module.__version__) < _release(minimum):
             problem = f'{name} {module.__version__} is too old'
             raise ImportError(_advice(name, minimum, problem))
+        if name == 'mmengine':
+            silence()  # what it needs is there; the messages come after this
     try:
         import_module('mmcv.ops')
     except ImportError as error:

@@ -27,3 +27,6 @@ def end_quietly(kind, error, trace):
 
 
 sys.excepthook = end_quietly
+
+# Before anything else of the stack: it silences the stack's harmless messages.
+import apcnn_mm  # noqa: E402, F401

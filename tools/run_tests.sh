@@ -1,5 +1,10 @@
 #!/usr/bin/env bash
-# Set up where needed and run the tests. Options are pytest's.
+# Set up where needed and run the tests. Options are pytest's, after one of ours:
+# --stack openmmlab runs them with OpenMMLab's own packages, in .venv-openmmlab.
 set -euo pipefail
+if [ "${1:-}" = --stack ]; then
+    stack=${2:?--stack needs onedl or openmmlab}
+    shift 2
+fi
 source "$(dirname "$0")/setup_env.sh"
 exec python -m pytest "$@"

@@ -14,6 +14,7 @@ from ..arguments import check_choice, check_config
 from .apcnn_head import APCNNHead
 from .attention_fpn import AttentionFPN, AttentionPyramid
 from .backbone_split import find_position, run_onwards, run_until
+from .class_names import ClassNames
 from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
 
 RAW, REFINED, BOTH = 'raw', 'refined', 'both'
@@ -36,7 +37,7 @@ class Findings(NamedTuple):
 
 
 @MODELS.register_module()
-class APCNN(ImageClassifier):
+class APCNN(ClassNames, ImageClassifier):
     """Attention pyramid CNN (section 3).
 
     The raw stage classifies the whole image and finds the ROI pyramid. The refined

@@ -27,6 +27,8 @@ def test_first_command_of_the_readme(tmp_path):
         return done.stdout, time.monotonic() - start
 
     output, _ = demo()
+    (threads,) = re.findall(r'Training AP-CNN on (\d+) threads', output)
+    assert 1 <= int(threads) <= os.cpu_count()
     (accuracy,) = re.findall(r'Epoch\(test\).*accuracy/top1: ([\d.]+)', output)
     assert float(accuracy) >= 80
     figures = tmp_path / 'work_dirs/apcnn_r18_minibirds/figures'

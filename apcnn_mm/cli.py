@@ -1,0 +1,31 @@
+"""The commands ``apcnn-train``, ``apcnn-test``, ``apcnn-predict`` and ``apcnn-check``.
+
+They run the scripts of the same names, and take the same arguments.
+"""
+
+import runpy
+import sys
+
+from .model_zoo import MIM
+
+
+def train():
+    _run('train')
+
+
+def test():
+    _run('test')
+
+
+def predict():
+    _run('predict')
+
+
+def check():
+    _run('check_dataset')
+
+
+def _run(name):
+    # As Python itself does for `python tools/train.py`.
+    sys.path[0] = str(MIM / 'tools')
+    runpy.run_path(str(MIM / 'tools' / f'{name}.py'), run_name='__main__')
