@@ -59,6 +59,14 @@ def test_images_are_those_of_mmcv(tmp_path, pixels, options, turned):
     assert results == expected
 
 
+def test_two_transforms_of_one_name():
+    """That of mmpretrain stays what it is for other models in the process."""
+    name = dict(type='LoadImageFromFile')
+    assert type(TRANSFORMS.build(name)) is LoadImageFromFile
+    assert type(TRANSFORMS.build(dict(name, _scope_='apcnn_mm'))) is LoadImage
+    assert TRANSFORMS.get('apcnn_mm.LoadImageFromFile') is LoadImage
+
+
 def test_an_image_that_is_there_already(pixels):
     """mmpretrain's inferencers load images themselves, and name no file."""
     results = dict(img=pixels, img_shape=(20, 30), ori_shape=(20, 30))
