@@ -107,3 +107,21 @@ def check_config(name: str, value: Any, optional: bool = False):
         return
     if not isinstance(value, dict) or 'type' not in value:
         raise TypeError(f"{name} must be a dict with a 'type', not {value!r}.")
+
+
+def check_type(name: str, value: Any, *types: type):
+    """Check that a value is of one of a few types.
+
+    Args:
+        name (str): What the user calls it.
+        value (Any): The value.
+        *types (type): The types; ``type(None)`` for an optional one.
+
+    Raises:
+        TypeError: If it is of another one.
+    """
+    if not isinstance(value, types):
+        expected = ', '.join(kind.__name__ for kind in types)
+        raise TypeError(
+            f'{name} must be one of {expected}, not {type(value).__name__}: {value!r:.200}.'
+        )

@@ -3,13 +3,14 @@
 import os
 import os.path as osp
 from pathlib import Path
-from typing import Any, Callable, List, Sequence, Tuple, Union
+from typing import Callable, List, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
 from mmengine.logging import MMLogger
 from torch.utils.data import Dataset
 
+from ..arguments import check_type
 from ..datasets import IMAGE_EXTENSIONS, find_files
 
 InputType = Union[str, Path, np.ndarray]
@@ -189,14 +190,3 @@ def list_images(
         osp.relpath(paths[i], common) if i in paths else str(i) for i in range(len(inputs))
     ]
     return list(inputs), [f'{name}.jpg' for name in names]
-
-
-def check_type(name: str, value: Any, *types: type):
-    """Check that an argument is of one of these types.
-
-    Raises:
-        TypeError: If it is not.
-    """
-    if not isinstance(value, types):
-        expected = ', '.join(kind.__name__ for kind in types)
-        raise TypeError(f'{name} must be one of {expected}, not {type(value).__name__}.')

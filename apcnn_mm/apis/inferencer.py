@@ -20,7 +20,8 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..arguments import check_choice, check_number
+from ..arguments import check_choice, check_number, check_type
+from ..datasets.classes import read_classes
 from ..geometry import OTHER_TRANSFORMS, RESIZING, check_pipeline, to_original
 from ..launch import load_config
 from ..models import APCNN
@@ -28,7 +29,6 @@ from ..visualization import ROIVisualizer
 from .images import (
     Images,
     InputType,
-    check_type,
     list_images,
     process_image,
     read_image,
@@ -50,8 +50,8 @@ class APCNNInferencer(ImageClassificationInferencer):
         pretrained (str | Path): The checkpoint.
         device (str, optional): The device. Defaults to the GPU, where there is one, or
             to that of the given model.
-        classes (Sequence[str], optional): Names of the classes. Defaults to those in the
-            checkpoint.
+        classes (str | Sequence[str], optional): Names of the classes, or a text file with
+            them. Defaults to those in the checkpoint.
 
     Example:
         >>> from apcnn_mm.apis import APCNNInferencer
@@ -70,10 +70,16 @@ class APCNNInferencer(ImageClassificationInferencer):
         model: Union[str, os.PathLike, Config, BaseModel],
         pretrained: Union[str, os.PathLike],
         device: Union[str, torch.device, None] = None,
-        classes: Optional[Sequence[str]] = None,
+        classes: Union[str, Sequence[str], None] = None,
     ):
         check_type('pretrained', pretrained, str, os.PathLike)
         check_type('model', model, str, os.PathLike, Config, BaseModel)
+        check_type('device', device, str, torch.device, type(None))
+        classes = read_classes(classes)
+        if '://' not in os.fspath(pretrained) and not osp.isfile(pretrained):
+            raise FileNotFoundError(
+                f'pretrained: there is no checkpoint {osp.abspath(pretrained)}.'
+            )
         if isinstance(model, (str, os.PathLike)):
             model = load_config(os.fspath(model))
         if device is None and not isinstance(model, BaseModel):

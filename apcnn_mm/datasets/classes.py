@@ -22,12 +22,19 @@ def read_classes(classes: Union[str, Sequence[str], None]) -> Optional[List[str]
         list[str] | None: The names.
 
     Raises:
+        FileNotFoundError: If there is no such file.
         TypeError: If it is something else.
     """
     if classes is None:
         return None
     if isinstance(classes, str):
-        classes = list(read_lines(os.path.expanduser(classes)).values())
+        file = os.path.expanduser(classes)
+        if not os.path.isfile(file):
+            raise FileNotFoundError(
+                f'classes: there is no file {os.path.abspath(file)}. Give a text file with '
+                'one name in each line, or a list of names.'
+            )
+        classes = list(read_lines(file).values())
     if not isinstance(classes, Sequence) or not all(isinstance(c, str) for c in classes):
         raise TypeError(
             f'classes must be names, or a text file with one in each line, not {classes!r}.'

@@ -55,7 +55,7 @@ class ClassFolders(BaseDataset):
         check_layout(
             data_root,
             {f'{name}/': example for name in names},
-            'ClassFolders',
+            f'ClassFolders, split={split!r},',
             way_out=_how_to_split(data_root),
         )
         self.folders = _class_folders(data_root, split)

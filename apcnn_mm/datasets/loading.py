@@ -13,7 +13,7 @@ from mmengine import fileio
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
-from ..arguments import check_choice, check_number
+from ..arguments import check_choice, check_number, check_type
 from ..registry import TRANSFORMS as OWN_TRANSFORMS
 
 # Where Pillow refuses an image as a decompression bomb: half a gigabyte of pixels.
@@ -85,6 +85,7 @@ class LoadImage(LoadImageFromFile):
         check_choice('LoadImage.color_type', color_type, COLOR_TYPES)
         check_choice('LoadImage.imdecode_backend', imdecode_backend, BACKENDS)
         check_choice('LoadImage.ignore_empty', ignore_empty, (True, False))
+        check_type('LoadImage.backend_args', backend_args, dict, type(None))
         super().__init__(
             to_float32=to_float32,
             color_type=color_type,

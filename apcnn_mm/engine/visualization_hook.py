@@ -9,7 +9,7 @@ from mmpretrain.engine.hooks import VisualizationHook
 from mmpretrain.registry import HOOKS
 from mmpretrain.visualization import UniversalVisualizer
 
-from ..arguments import check_choice, check_number
+from ..arguments import check_choice, check_number, check_type
 
 
 @HOOKS.register_module()
@@ -41,6 +41,7 @@ class RGBVisualizationHook(VisualizationHook):
         check_choice('RGBVisualizationHook.enable', enable, (True, False))
         check_choice('RGBVisualizationHook.show', show, (True, False))
         check_number('RGBVisualizationHook.interval', interval, minimum=1, integer=True)
+        check_type('RGBVisualizationHook.out_dir', out_dir, str, type(None))
         known = inspect.signature(UniversalVisualizer.visualize_cls).parameters
         if unknown := sorted(kwargs.keys() - known):
             raise TypeError(

@@ -9,7 +9,7 @@ from mmdet.structures.bbox import bbox_overlaps
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS, TASK_UTILS
 
-from ..arguments import check_number
+from ..arguments import check_choice, check_config, check_number
 from ..geometry import to_input
 from ..models import ROIPyramidGenerator
 from .attention_measures import area_under_curve, gaussian, hits
@@ -70,8 +70,13 @@ class ObjectLocalization(BaseMetric):
         roi_generator: Union[dict, ROIPyramidGenerator, None] = None,
         collect_device: str = 'cpu',
     ):
+        check_number(
+            'ObjectLocalization.iou_threshold', iou_threshold, minimum=0, maximum=1
+        )
+        check_choice('ObjectLocalization.collect_device', collect_device, ('cpu', 'gpu'))
+        if not isinstance(roi_generator, ROIPyramidGenerator):
+            check_config('ObjectLocalization.roi_generator', roi_generator, optional=True)
         super().__init__(collect_device=collect_device)
-        check_number('iou_threshold', iou_threshold, minimum=0, maximum=1)
         if isinstance(roi_generator, dict):
             roi_generator = TASK_UTILS.build(roi_generator)
         self.iou_threshold = iou_threshold

@@ -166,6 +166,7 @@ def test_size_of_what_is_no_image():
         dict(imdecode_backend='opencv'),
         dict(to_float32='yes'),
         dict(ignore_empty=None),
+        dict(backend_args='local'),
     ],
 )
 def test_wrong_arguments(options):
