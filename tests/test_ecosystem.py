@@ -1,17 +1,10 @@
 """What mmpretrain offers works with AP-CNN."""
 
-import runpy
-import sys
-from pathlib import Path
-
-import mmengine
-import mmpretrain
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
-from mmpretrain import FeatureExtractor, ImageClassificationInferencer, get_model
+from mmpretrain import FeatureExtractor, ImageClassificationInferencer
 from mmpretrain.apis import ImageRetrievalInferencer
 from mmpretrain.registry import DATASETS
 from mmpretrain.structures import DataSample
@@ -40,13 +33,15 @@ def test_feature_extractor(trained):
     assert features.shape == (2 * 4 * 16,)
     (maps,) = extractor(image, stage='backbone')
     assert [x.shape[0] for x in maps] == [16, 32, 64]
+    (maps,) = extractor(image, stage='neck')
+    # Two stages of 32 channels.
+    assert [tuple(x.shape) for x in maps] == [(64, 16, 16), (64, 8, 8), (64, 4, 4)]
 
 
 def test_loss_with_mixup(tiny_model):
     """mmpretrain's batch augmentations come by the data preprocessor."""
     model = tiny_model(
         train_cfg=dict(augments=dict(type='Mixup', alpha=0.5)),
-        data_preprocessor=dict(num_classes=5),
         **{'head.loss': dict(type='CrossEntropyLoss', use_soft=True)},
     )
     samples = [DataSample().set_gt_label(label) for label in (0, 1, 2, 3)]
@@ -71,25 +66,3 @@ def test_image_retrieval(trained, kind):
     for i, (match, *_) in enumerate(inferencer(paths, batch_size=5)):
         assert match['sample_idx'] == i and match['sample']['img_path'] == paths[i]
         assert float(match['match_score']) == pytest.approx(1, abs=1e-4)
-
-
-def test_analysis_of_results(trained, tmp_path, monkeypatch):
-    """mmpretrain's tool finds the images of the predictions that test.py saves."""
-    tool = Path(mmpretrain.__file__).parent / '.mim/tools/analysis_tools/analyze_results.py'
-    if not tool.is_file():
-        pytest.skip(f'there is no {tool}')
-    config = trained.work_dir / 'apcnn_r18_minibirds.py'
-    model = get_model(str(config), str(trained.checkpoint), device='cpu')
-    dataset = DATASETS.build(Config.fromfile(config).test_dataloader.dataset)
-    data = [dataset[i] for i in range(len(dataset))]
-    with torch.no_grad():
-        samples = model.test_step(pseudo_collate(data))
-    mmengine.dump([sample.to_dict() for sample in samples], tmp_path / 'out.pkl')
-    arguments = [config, tmp_path / 'out.pkl', '--out-dir', tmp_path / 'analysis']
-    monkeypatch.setattr(sys, 'argv', [tool.name, *map(str, arguments)])
-    runpy.run_path(str(tool), run_name='__main__')
-    right = [bool(sample.pred_label == sample.gt_label) for sample in samples]
-    names = [Path(dataset.get_data_info(i)['img_path']).name for i in range(len(dataset))]
-    for folder, wanted in (('success', True), ('fail', False)):
-        shown = {p.name for p in (tmp_path / 'analysis' / folder).glob('*.png')}
-        assert shown == {f'{n}.png' for n, r in zip(names, right) if r is wanted}

@@ -14,6 +14,7 @@ from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
 from ..arguments import check_choice, check_number, check_type
+from ..registry import TRANSFORMS as OWN_TRANSFORMS
 
 # Where Pillow refuses an image as a decompression bomb: half a gigabyte of pixels.
 MAX_PIXELS = 178956970
@@ -27,6 +28,8 @@ COLOR_TYPES = (
 )
 
 
+# AP-CNN: mmpretrain's inferencers and verify_dataset.py look for this very name.
+@OWN_TRANSFORMS.register_module(name='LoadImageFromFile')
 @TRANSFORMS.register_module()
 class LoadImage(LoadImageFromFile):
     """Load an image from a file; what is no image ends in an error with its path.
@@ -34,8 +37,9 @@ class LoadImage(LoadImageFromFile):
     On top of mmcv's :class:`LoadImageFromFile`, folders, pipes and devices are never
     opened, and an image's size is read from its header before it is decoded: a file of
     some megabytes can hold gigabytes of pixels. An image that is there already is left as
-    it is: mmpretrain's inferencers load images themselves, and only know to take mmcv's
-    transform out of a pipeline.
+    it is: mmpretrain's inferencers load images themselves, and only know to take
+    ``LoadImageFromFile`` out of a pipeline. In the scope ``apcnn_mm`` it has that name,
+    too.
 
     **Required Keys:**
 
@@ -103,8 +107,6 @@ class LoadImage(LoadImageFromFile):
             has its image already: mmpretrain's inferencers take out the loading of mmcv
             alone.
         """
-        if 'img_path' not in results and 'img' in results:
-            return results
         if 'img' in results:
             return results
         try:

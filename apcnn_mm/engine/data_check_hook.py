@@ -170,7 +170,8 @@ def _unwrapped(model):
 
 
 def _classes(dataset):
-    return getattr(dataset, 'metainfo', {}).get('classes')
+    # None in mmpretrain's vis_scheduler.py, which trains on no data.
+    return (getattr(dataset, 'metainfo', None) or {}).get('classes')
 
 
 def _describe(dataset):

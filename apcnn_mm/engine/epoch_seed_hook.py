@@ -32,7 +32,9 @@ class EpochSeedHook(Hook):
         loader.generator.manual_seed(epoch_seed)
         # A run without a given seed takes it from the checkpoint when it is resumed,
         # but the sampler has been built before.
-        if not runner.cfg.get('randomness', {}).get('diff_rank_seed'):
+        diff_rank_seed = runner.cfg.get('randomness', {}).get('diff_rank_seed')
+        # There is no sampler in mmpretrain's vis_scheduler.py, which trains on no data.
+        if hasattr(loader, 'sampler') and not diff_rank_seed:
             loader.sampler.seed = seed
 
 

@@ -12,6 +12,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ..arguments import check_choice, check_config, check_number, check_numbers
+from .foreground import ForegroundGate, foreground_maps
 
 
 class AttentionPyramid(NamedTuple):
@@ -93,6 +94,13 @@ class AttentionFPN(FPN):
         out_channels (int): Channels of the pyramid. Defaults to 256.
         spatial (str | None): Spatial attention: None, 'gate' (one mask for each level)
             or 'pathway' (bottom-up as well). Defaults to 'gate'.
+        spatial_gate (str): What the spatial attention is made of: 'deconv', the paper's
+            convolution of the pyramid's features (Eq. 1), or 'foreground', what stands
+            out in the backbone's outputs, see :func:`foreground_maps`. Batch normalisation
+            behind the attention makes a mask and its complement equally good for the
+            classifiers, so that a convolution may learn to look away from the object, and
+            most of its values to be 0 or 1. 'foreground' can do neither. Defaults to
+            'deconv'.
         channel (str | None): Channel attention, likewise. The defaults are the paper's
             "FPN + S + CP", and the other pairs are the other rows of its Table 3.
             Defaults to 'pathway'.
@@ -124,9 +132,11 @@ class AttentionFPN(FPN):
         init_cfg: dict = dict(
             type='Xavier', layer=['Conv2d', 'ConvTranspose2d'], distribution='uniform'
         ),
+        spatial_gate: str = 'deconv',
     ):
         check_numbers('neck.in_channels', in_channels, integer=True, minimum=1)
         check_number('neck.out_channels', out_channels, integer=True, minimum=1)
+        check_choice('neck.spatial_gate', spatial_gate, ('deconv', 'foreground'))
         for name, kind in (('spatial', spatial), ('channel', channel)):
             check_choice(f'neck.{name}', kind, (None, 'gate', 'pathway'))
         check_number(
@@ -141,6 +151,7 @@ class AttentionFPN(FPN):
             list(in_channels), out_channels, num_outs=len(in_channels), init_cfg=init_cfg
         )
         self.spatial = spatial
+        self.spatial_gate = spatial_gate
         self.channel = channel
         self.pathway_fusion = pathway_fusion
         if global_context:
@@ -149,8 +160,10 @@ class AttentionFPN(FPN):
                 in_channels[-1], out_channels, norm_cfg
             )
         if spatial:
+            foreground = spatial_gate == 'foreground'
             self.spatial_gates = nn.ModuleList(
-                SpatialGate(out_channels) for _ in in_channels
+                ForegroundGate() if foreground else SpatialGate(out_channels)
+                for _ in in_channels
             )
         if channel:
             self.channel_gates = nn.ModuleList(
@@ -178,7 +191,9 @@ class AttentionFPN(FPN):
         features = super().forward(inputs)
         logits = spatial = channel = None
         if self.spatial:
-            logits = tuple(gate(x) for gate, x in zip(self.spatial_gates, features))
+            foreground = self.spatial_gate == 'foreground'
+            maps = foreground_maps(inputs) if foreground else features
+            logits = tuple(gate(x) for gate, x in zip(self.spatial_gates, maps))
             spatial = tuple(x.sigmoid() for x in logits)
             if self.spatial == 'pathway':
                 logits, spatial = None, tuple(self._bottom_up(spatial))

@@ -22,6 +22,7 @@ default_hooks = dict(
     data_check=dict(type='DataCheckHook'),
     epoch_seed=dict(type='EpochSeedHook'),
     roi_visualization=dict(type='ROIVisualizationHook', interval=10),
+    localization_frame=dict(type='LocalizationFrameHook'),
 )
 
 env_cfg = dict(

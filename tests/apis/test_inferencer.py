@@ -125,7 +125,7 @@ def build(trained):
         dict(),
         dict(imdecode_backend='pillow'),
         dict(color_type='color_ignore_orientation'),
-        dict(type='LoadImageFromFile', color_type='color_ignore_orientation'),
+        dict(type='mmpretrain.LoadImageFromFile', color_type='color_ignore_orientation'),
         dict(to_float32=True),
     ],
 )

@@ -15,6 +15,7 @@ from mmpretrain.datasets import PackInputs
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image, PngImagePlugin
 
+from apcnn_mm.datasets import LoadImage
 from apcnn_mm.datasets.loading import image_size
 
 
@@ -56,6 +57,14 @@ def test_images_are_those_of_mmcv(tmp_path, pixels, options, turned):
     )
     np.testing.assert_array_equal(results.pop('img'), expected.pop('img'))
     assert results == expected
+
+
+def test_two_transforms_of_one_name():
+    """That of mmpretrain stays what it is for other models in the process."""
+    name = dict(type='LoadImageFromFile')
+    assert type(TRANSFORMS.build(name)) is LoadImageFromFile
+    assert type(TRANSFORMS.build(dict(name, _scope_='apcnn_mm'))) is LoadImage
+    assert TRANSFORMS.get('apcnn_mm.LoadImageFromFile') is LoadImage
 
 
 def test_an_image_that_is_there_already(pixels):
@@ -179,7 +188,9 @@ def test_pipelines_of_the_configs(config):
     cfg = Config.fromfile(REPO / 'configs' / config)
     for split in ('train', 'val', 'test'):
         first, *_, last = cfg[f'{split}_dataloader'].dataset.pipeline
-        assert first.type == 'LoadImage'
+        # The name that mmpretrain's tools look for.
+        assert first.type == 'LoadImageFromFile'
+        assert type(TRANSFORMS.build(first)) is LoadImage
         assert last.type == 'PackInputs'
         keys = last.get('meta_keys', PackInputs.DEFAULT_META_KEYS)
         assert set(PackInputs.DEFAULT_META_KEYS) <= set(keys)

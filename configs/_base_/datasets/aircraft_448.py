@@ -10,7 +10,7 @@ data_preprocessor = dict(
 )
 
 train_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile', _scope_='apcnn_mm'),
     dict(type='RemoveBottomRows', height=20),
     # OpenCV, the default, does not antialias.
     dict(type='Resize', scale=(448, 448), backend='pillow'),
@@ -18,7 +18,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile', _scope_='apcnn_mm'),
     dict(type='RemoveBottomRows', height=20),
     dict(type='Resize', scale=(448, 448), backend='pillow'),
     dict(

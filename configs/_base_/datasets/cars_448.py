@@ -10,14 +10,14 @@ data_preprocessor = dict(
 )
 
 train_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile', _scope_='apcnn_mm'),
     # OpenCV, the default, does not antialias.
     dict(type='Resize', scale=(448, 448), backend='pillow'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile', _scope_='apcnn_mm'),
     dict(type='Resize', scale=(448, 448), backend='pillow'),
     dict(
         type='PackInputs',

@@ -10,7 +10,7 @@ data_preprocessor = dict(
 )
 
 train_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile', _scope_='apcnn_mm'),
     # OpenCV, the default, does not antialias.
     dict(type='Resize', scale=(600, 600), backend='pillow'),
     dict(type='RandomCrop', crop_size=448),
@@ -18,7 +18,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile', _scope_='apcnn_mm'),
     dict(type='Resize', scale=(600, 600), backend='pillow'),
     dict(type='CenterCrop', crop_size=448),
     dict(type='PackInputs'),
