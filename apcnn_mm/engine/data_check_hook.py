@@ -171,7 +171,7 @@ class DataCheckHook(Hook):
                 f'several sizes, but its batches have {loader.batch_size}, and an image '
                 'padded to the size of its neighbours is predicted otherwise. Add '
                 "dict(type='CenterCrop', crop_size=...), resize to one fixed scale, or "
-                'set --cfg-options val_dataloader.batch_size=1 test_dataloader.batch_size=1.'
+                'set test_dataloader.batch_size=1 and val_dataloader.batch_size=1.'
             )
 
     @staticmethod

@@ -106,7 +106,7 @@ def test_images_of_several_sizes(minibirds, tmp_path):
         dict(type='PackInputs'),
     ]
     runner = build(minibirds, tmp_path, val_dataloader__dataset__pipeline=pipeline)
-    with pytest.raises(ValueError, match='several sizes.*val_dataloader.batch_size=1'):
+    with pytest.raises(ValueError, match='several sizes.*batch_size=1'):
         runner.train()
     assert runner.iter == 0
 
