@@ -4,19 +4,31 @@ import io
 import os
 import stat
 import struct
-from typing import Optional, Tuple
+from typing import Optional, Tuple, Union
 
+import cv2
 import mmcv
 import numpy as np
+from mmcv.image.io import imread_flags
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
 from ..arguments import check_choice, check_number
+from .resize import to_size
 
 # Where Pillow refuses an image as a decompression bomb: half a gigabyte of pixels.
 MAX_PIXELS = 178956970
+# From the DCT of its 8 x 8 blocks, a JPEG is decoded at these fractions of its size.
+REDUCTIONS = {
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+}
+# Twice the pixels that are asked for, as in Pillow's thumbnails: resized from there, an
+# image is the one that is decoded in full, to less than one grey level on average.
+REDUCING_GAP = 2
 BACKENDS = ('cv2', 'pillow', 'turbojpeg', 'tifffile')
 COLOR_TYPES = (
     'color',
@@ -37,6 +49,10 @@ class LoadImage(LoadImageFromFile):
     it is: mmpretrain's inferencers load images themselves, and only know to take mmcv's
     transform out of a pipeline.
 
+    With ``scale_hint``, large JPEGs are decoded at a half, a quarter or an eighth of their
+    size, which takes a fraction of the time. ``ori_shape`` is still that of the whole
+    image. The pipeline then needs :class:`AntialiasedResize`, which knows what that means.
+
     **Required Keys:**
 
     - img_path
@@ -47,7 +63,17 @@ class LoadImage(LoadImageFromFile):
     - img_shape
     - ori_shape
 
+    **Added Keys:**
+
+    - scale_hint (with ``scale_hint``)
+    - scale_factor (where an image is decoded at a fraction of its size)
+
     Args:
+        scale_hint (int | tuple[int, int], optional): The size that the pipeline resizes
+            to, (width, height), or one number for both. JPEGs are decoded at the smallest
+            fraction that still has twice as many pixels each way and divides both sides.
+            This is for the backend 'cv2' and all but 'unchanged' colours. Defaults to
+            None: all images are decoded in full.
         max_pixels (int, optional): The largest number of pixels, width times height.
             Defaults to 178956970, Pillow's. None is no limit, but for those of the
             decoder.
@@ -68,6 +94,7 @@ class LoadImage(LoadImageFromFile):
 
     def __init__(
         self,
+        scale_hint: Union[int, Tuple[int, int], None] = None,
         max_pixels: Optional[int] = MAX_PIXELS,
         to_float32: bool = False,
         color_type: str = 'color',
@@ -75,6 +102,8 @@ class LoadImage(LoadImageFromFile):
         ignore_empty: bool = False,
         backend_args: Optional[dict] = None,
     ):
+        if scale_hint is not None:
+            scale_hint = to_size('LoadImage.scale_hint', scale_hint)
         if max_pixels is not None:
             check_number('LoadImage.max_pixels', max_pixels, minimum=1, integer=True)
         check_choice('LoadImage.to_float32', to_float32, (True, False))
@@ -89,6 +118,7 @@ class LoadImage(LoadImageFromFile):
             backend_args=backend_args,
         )
         self.max_pixels = max_pixels
+        self.scale_hint = scale_hint
 
     def transform(self, results: dict) -> Optional[dict]:
         """Load the image.
@@ -97,23 +127,27 @@ class LoadImage(LoadImageFromFile):
             results (dict): A sample of a data set.
 
         Returns:
-            dict | None: The same with the image, (H, W, 3) BGR or (H, W), and its shape.
+            dict | None: The same with the image, (H, W, 3) BGR or (H, W), and its shapes.
             None for what is no image, with ``ignore_empty``. A sample without a path
             has its image already: mmpretrain's inferencers take out the loading of mmcv
             alone.
         """
-        if 'img_path' not in results and 'img' in results:
-            return results
         if 'img' in results:
             return results
         try:
-            image = self._load(results['img_path'])
+            image, reduction = self._load(results['img_path'])
         except (OSError, ValueError):
             if self.ignore_empty:
                 return None
             raise
         results['img'] = image.astype(np.float32) if self.to_float32 else image
-        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        height, width = image.shape[:2]
+        results['img_shape'] = (height, width)
+        results['ori_shape'] = (height * reduction, width * reduction)
+        if self.scale_hint is not None:
+            results['scale_hint'] = self.scale_hint
+        if reduction > 1:
+            results['scale_factor'] = (1 / reduction, 1 / reduction)
         return results
 
     def _load(self, path):
@@ -128,20 +162,41 @@ class LoadImage(LoadImageFromFile):
         content = backend.get(path)
         if not content:
             raise ValueError(f'{path} is empty.')
-        self._check_size(path, content)
+        size = image_size(content)
+        self._check_size(path, size)
+        reduction = self._reduction(content, size)
+        flag = self.color_type
+        if reduction > 1:
+            flag = imread_flags[flag] | REDUCTIONS[reduction]
         try:
-            image = mmcv.imfrombytes(
-                content, flag=self.color_type, backend=self.imdecode_backend
-            )
+            image = mmcv.imfrombytes(content, flag=flag, backend=self.imdecode_backend)
         except Exception as error:  # decoders raise errors of all kinds
             raise ValueError(f'{path} cannot be decoded: {error}') from error
         if image is None:
             raise ValueError(f'{path} is truncated, damaged or not an image.')
-        return image
+        return image, reduction
 
-    def _check_size(self, path, content):
-        size = None if self.max_pixels is None else image_size(content)
-        if size is not None and size[0] * size[1] > self.max_pixels:
+    def _reduction(self, content, size):
+        """How many pixels of the file, each way, are decoded as one."""
+        if (
+            self.scale_hint is None
+            or size is None
+            or not content.startswith(b'\xff\xd8\xff')  # other formats gain nothing
+            or self.imdecode_backend != 'cv2'
+            or self.color_type == 'unchanged'
+        ):
+            return 1
+        # EXIF may turn it.
+        needed = REDUCING_GAP * max(self.scale_hint)
+        for reduction in REDUCTIONS:
+            # Otherwise the last pixels of the file would be a part of a pixel.
+            whole = all(side % reduction == 0 for side in size)
+            if whole and min(size) >= reduction * needed:
+                return reduction
+        return 1
+
+    def _check_size(self, path, size):
+        if None not in (size, self.max_pixels) and size[0] * size[1] > self.max_pixels:
             raise ValueError(
                 f'{path} has {size[0]} x {size[1]} pixels, more than the {self.max_pixels} '
                 'that its loading allows. Save it smaller, or give LoadImage in the '
@@ -149,7 +204,10 @@ class LoadImage(LoadImageFromFile):
             )
 
     def __repr__(self):
-        return f'{super().__repr__()[:-1]}, max_pixels={self.max_pixels})'
+        return (
+            f'{super().__repr__()[:-1]}, scale_hint={self.scale_hint}, '
+            f'max_pixels={self.max_pixels})'
+        )
 
 
 def image_size(content: bytes) -> Optional[Tuple[int, int]]:
