@@ -109,7 +109,7 @@ def resize(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
         mode='bilinear',
         antialias=True,
     )
-    return resized[0].permute(1, 2, 0).contiguous().numpy().reshape(shape)
+    return resized[0].permute(1, 2, 0).numpy().reshape(shape)
 
 
 def to_size(name: str, value: Any) -> Tuple[int, int]:

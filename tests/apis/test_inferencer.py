@@ -111,9 +111,10 @@ def build(trained):
     def build_inferencer(*transforms, **loading):
         cfg = Config.fromfile(trained.work_dir / 'apcnn_r18_minibirds.py')
         pipeline = cfg.test_dataloader.dataset.pipeline
-        pipeline[0].update(loading)
         if transforms:
             pipeline[1:-1] = transforms
+            del pipeline[0].scale_hint  # of which mmcv's resizing knows nothing
+        pipeline[0].update(loading)
         return APCNNInferencer(cfg, trained.checkpoint)
 
     return build_inferencer

@@ -4,6 +4,7 @@ import shutil
 import struct
 import zlib
 
+import cv2
 import mmcv
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from mmpretrain.datasets import PackInputs
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image, PngImagePlugin
 
-from apcnn_mm.datasets.loading import image_size
+from apcnn_mm.datasets.loading import COLOR_TYPES, image_size
 
 
 def load(path, **options):
@@ -56,6 +57,70 @@ def test_images_are_those_of_mmcv(tmp_path, pixels, options, turned):
     )
     np.testing.assert_array_equal(results.pop('img'), expected.pop('img'))
     assert results == expected
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize(
+    'hint, size, reduction',
+    [
+        (None, (160, 96), 1),
+        (60, (160, 96), 1),
+        (48, (160, 96), 1),
+        (24, (160, 96), 2),
+        ((20, 24), (160, 96), 2),
+        (12, (160, 96), 4),
+        (6, (160, 96), 8),
+        (1, (160, 96), 8),
+        (6, (160, 100), 4),  # an eighth would end within a pixel
+        (6, (161, 96), 1),
+    ],
+)
+def test_jpegs_are_decoded_at_a_fraction(tmp_path, hint, size, reduction, orientation):
+    """With twice the pixels of the hint, and the size and turn of the whole image."""
+    path = str(tmp_path / 'a.jpg')
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    width, height = size
+    y, x = np.mgrid[:height, :width]
+    image = np.stack([x, y * 2, (x + y) / 2], axis=-1).clip(0, 255).astype(np.uint8)
+    Image.fromarray(image).save(path, exif=exif, quality=95)
+    expected = load(path)
+    results = load(path, scale_hint=hint)
+    assert results['ori_shape'] == expected['ori_shape']
+    assert results['img'].shape[:2] == results['img_shape']
+    assert results['img_shape'] == tuple(n // reduction for n in expected['ori_shape'])
+    assert results.get('scale_factor', (1, 1)) == (1 / reduction, 1 / reduction)
+    small = cv2.resize(
+        expected['img'], results['img_shape'][::-1], interpolation=cv2.INTER_AREA
+    )
+    assert np.abs(results['img'].astype(int) - small).mean() < 2
+
+
+@pytest.mark.parametrize('color_type', COLOR_TYPES)
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+def test_a_fraction_of_all_colours(tmp_path, color_type, backend):
+    """Colours and turns are those of the whole image; what cannot be reduced is whole."""
+    path = str(tmp_path / 'a.jpg')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (64, 48), (200, 100, 50)).save(path, exif=exif)
+    options = dict(color_type=color_type, imdecode_backend=backend)
+    whole = load(path, **options)
+    results = load(path, scale_hint=12, **options)
+    reduced = backend == 'cv2' and color_type != 'unchanged'
+    assert results['ori_shape'] == whole['ori_shape']
+    assert len(results['img']) == len(whole['img']) // (2 if reduced else 1)
+    assert results['img'].shape[2:] == whole['img'].shape[2:]
+    np.testing.assert_allclose(results['img'][0, 0], whole['img'][0, 0], atol=2)
+
+
+def test_only_jpegs_are_decoded_at_a_fraction(tmp_path, pixels):
+    for name in ('a.png', 'a.webp', 'a.tif', 'a.bmp'):
+        Image.fromarray(pixels).save(tmp_path / name)
+        whole = load(tmp_path / name)
+        results = load(tmp_path / name, scale_hint=1)
+        np.testing.assert_array_equal(results.pop('img'), whole.pop('img'))
+        assert results == {**whole, 'scale_hint': (1, 1)}
 
 
 def test_an_image_that_is_there_already(pixels):
@@ -104,6 +169,8 @@ def test_files_that_are_no_images(tmp_path, pixels, monkeypatch):
         assert str(tmp_path / name) in str(error.value) and text in str(error.value)
         with pytest.raises((ValueError, OSError), match=str(tmp_path / name)):
             load(name, imdecode_backend='pillow')
+        with pytest.raises(kind, match=text):
+            load(name, scale_hint=1)
         assert load(name, ignore_empty=True) is None
 
 
@@ -152,6 +219,11 @@ def test_size_of_what_is_no_image():
     [
         dict(max_pixels=0),
         dict(max_pixels='many'),
+        dict(scale_hint=0),
+        dict(scale_hint=2.5),
+        dict(scale_hint='600'),
+        dict(scale_hint=(600, -1)),
+        dict(scale_hint=(600,)),
         dict(max_pixels=1.5),
         dict(color_type='colour'),
         dict(imdecode_backend='opencv'),
