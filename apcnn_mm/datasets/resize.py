@@ -96,20 +96,26 @@ def resize(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
         size (tuple[int, int]): The new width and height.
 
     Returns:
-        np.ndarray: The resized image, (height, width, C) or (height, width).
+        np.ndarray: The resized image, (height, width, C) or (height, width). In memory
+        the channels lie one after the other, as the network's input has them.
     """
     width, height = size
-    shape = (height, width, *image.shape[2:])
     if height >= image.shape[0] and width >= image.shape[1]:
-        return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR).reshape(shape)
-    pixels = np.ascontiguousarray(image).reshape(*image.shape[:2], -1)
-    resized = F.interpolate(
-        torch.from_numpy(pixels).permute(2, 0, 1)[None],
-        size=(height, width),
-        mode='bilinear',
-        antialias=True,
-    )
-    return resized[0].permute(1, 2, 0).numpy().reshape(shape)
+        resized = np.empty((*image.shape[2:], height, width), image.dtype)
+        resized = resized.reshape(-1, height, width)
+        plane = None  # memory to use again: new memory costs as much time as resizing
+        for channel, target in enumerate(resized):
+            plane = cv2.extractChannel(image, channel, plane)
+            cv2.resize(plane, size, dst=target, interpolation=cv2.INTER_LINEAR)
+    else:
+        pixels = np.ascontiguousarray(image).reshape(*image.shape[:2], -1)
+        resized = F.interpolate(
+            torch.from_numpy(pixels).permute(2, 0, 1)[None],
+            size=(height, width),
+            mode='bilinear',
+            antialias=True,
+        )[0].numpy()
+    return resized.transpose(1, 2, 0).reshape(height, width, *image.shape[2:])
 
 
 def to_size(name: str, value: Any) -> Tuple[int, int]:

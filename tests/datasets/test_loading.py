@@ -64,19 +64,19 @@ def test_images_are_those_of_mmcv(tmp_path, pixels, options, turned):
     'hint, size, reduction',
     [
         (None, (160, 96), 1),
-        (60, (160, 96), 1),
-        (48, (160, 96), 1),
-        (24, (160, 96), 2),
-        ((20, 24), (160, 96), 2),
-        (12, (160, 96), 4),
-        (6, (160, 96), 8),
+        (96, (160, 96), 1),
+        (39, (160, 96), 1),
+        (38, (160, 96), 2),
+        ((20, 38), (160, 96), 2),
+        (19, (160, 96), 4),
+        (9, (160, 96), 8),
         (1, (160, 96), 8),
-        (6, (160, 100), 4),  # an eighth would end within a pixel
-        (6, (161, 96), 1),
+        (9, (160, 100), 4),  # an eighth would end within a pixel
+        (9, (161, 96), 1),
     ],
 )
 def test_jpegs_are_decoded_at_a_fraction(tmp_path, hint, size, reduction, orientation):
-    """With twice the pixels of the hint, and the size and turn of the whole image."""
+    """With a quarter more pixels than the hint, and the size and turn of the whole image."""
     path = str(tmp_path / 'a.jpg')
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -106,7 +106,7 @@ def test_a_fraction_of_all_colours(tmp_path, color_type, backend):
     Image.new('RGB', (64, 48), (200, 100, 50)).save(path, exif=exif)
     options = dict(color_type=color_type, imdecode_backend=backend)
     whole = load(path, **options)
-    results = load(path, scale_hint=12, **options)
+    results = load(path, scale_hint=19, **options)
     reduced = backend == 'cv2' and color_type != 'unchanged'
     assert results['ori_shape'] == whole['ori_shape']
     assert len(results['img']) == len(whole['img']) // (2 if reduced else 1)
@@ -206,6 +206,19 @@ def test_what_pillow_refuses_is_read(tmp_path, pixels, monkeypatch):
     with pytest.raises(Image.DecompressionBombError):
         Image.open(tmp_path / 'a.jpg')
     assert load(tmp_path / 'a.jpg')['img'].shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize('options', [dict(), dict(progressive=True), dict(quality=100)])
+def test_size_of_jpegs(pixels, options):
+    """Whatever metadata stand before it; a damaged header is no size."""
+    exif = Image.Exif()
+    exif[0x010E] = 'x' * 60000
+    for size in ((1, 1), (30, 20), (257, 513)):
+        content = io.BytesIO()
+        Image.new('RGB', size).save(content, 'jpeg', exif=exif, comment='a', **options)
+        content = content.getvalue()
+        assert image_size(content) == size
+        assert all(image_size(content[:end]) in (None, size) for end in range(0, 700, 7))
 
 
 def test_size_of_what_is_no_image():

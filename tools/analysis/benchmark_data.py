@@ -3,7 +3,8 @@
     python tools/analysis/benchmark_data.py configs/apcnn_r50_cub.py
     python tools/analysis/benchmark_data.py configs/apcnn_r50_cub.py --images a.jpg b.jpg
 
-Both pipelines run in turns, in one thread. The times are medians over the rounds.
+Both pipelines run in turns, in one thread. Times are those of the processor, medians over
+the rounds.
 """
 
 import argparse
@@ -74,11 +75,11 @@ def pillow_pipeline(pipeline):
 
 
 def run(pipeline, path, seed):
-    """Seconds for one image, and the image in the same crop for the same seed."""
+    """Processor seconds for one image, and the image: for one seed in the same crop."""
     np.random.seed(seed)
-    start = time.perf_counter()
+    start = time.process_time()
     packed = pipeline(dict(img_path=path, gt_label=0))
-    return time.perf_counter() - start, packed['inputs']
+    return time.process_time() - start, packed['inputs']
 
 
 def compare(path, pipeline, rounds):
