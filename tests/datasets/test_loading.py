@@ -76,7 +76,7 @@ def test_images_are_those_of_mmcv(tmp_path, pixels, options, turned):
     ],
 )
 def test_jpegs_are_decoded_at_a_fraction(tmp_path, hint, size, reduction, orientation):
-    """With a quarter more pixels than the hint, and the size and turn of the whole image."""
+    """With a quarter more pixels than the hint; size and turn are the whole image's."""
     path = str(tmp_path / 'a.jpg')
     exif = Image.Exif()
     exif[0x0112] = orientation
