@@ -26,9 +26,10 @@ REDUCTIONS = {
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
 }
-# So many times the pixels that are asked for must be left each way. Resized from there,
-# photographs differ from those decoded in full by less than one grey level on average:
-# by 0.3 to 1.2 at the least scale, of sharp ones, by 0.3 with twice the pixels.
+# So many times the pixels that are asked for must be left each way. Resized from there to
+# 600 x 600, photographs of 12 megapixels were 0.3 to 0.7 grey levels on average from those
+# decoded in full, and a mosaic that is sharp in each pixel 1.2; with a gap of 2 it is 0.3,
+# and takes half as long again.
 REDUCING_GAP = 1.25
 BACKENDS = ('cv2', 'pillow', 'turbojpeg', 'tifffile')
 COLOR_TYPES = (
@@ -244,7 +245,7 @@ def _jpeg_size(content):
     position = 2
     while position + 9 <= len(content):
         marker, kind, length = struct.unpack_from('>BBH', content, position)
-        if marker != 0xFF or kind < 0xC0 or length < 2:
+        if marker != 0xFF or not 0xC0 <= kind < 0xFF or length < 2:
             return None
         if kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):  # frames, but no tables
             height, width = struct.unpack_from('>HH', content, position + 5)
