@@ -12,20 +12,23 @@ import torch
 from torch import Tensor
 
 LOADING = {'LoadImage', 'LoadImageFromFile'}
-RESIZING = {'Resize', 'ResizeEdge'}
+RESIZING = {'AntialiasedResize', 'Resize', 'ResizeEdge'}
 OTHER_TRANSFORMS = {'RemoveBottomRows', 'CenterCrop', 'RandomFlip', 'PackInputs'}
 
 
-def check_pipeline(pipeline):
+def check_pipeline(pipeline, loading=None):
     """Check that boxes can be followed through a test pipeline.
 
     Args:
         pipeline (Compose): The pipeline. Those of test-time augmentation are checked
             view by view.
+        loading (Callable, optional): The transform in front of it that loads an image,
+            where that stands apart. Defaults to None.
 
     Raises:
-        ValueError: If it has a transform whose geometry is not recorded, or more than one
-            resizing.
+        ValueError: If it has a transform whose geometry is not recorded, more than one
+            resizing, or one that does not know that images are decoded at a fraction of
+            their size.
     """
     for transforms in _views(getattr(pipeline, 'transforms', ())):
         names = [type(transform).__name__ for transform in transforms]
@@ -38,6 +41,14 @@ def check_pipeline(pipeline):
                 f'{", ".join(sorted(RESIZING))}, and otherwise '
                 f'{", ".join(sorted(LOADING | OTHER_TRANSFORMS))}. (An evaluation without '
                 'boxes leaves ObjectLocalization out of the evaluators.)'
+            )
+        hints = [getattr(transform, 'scale_hint', None) for transform in transforms]
+        hints.append(getattr(loading, 'scale_hint', None))
+        if any(hints) and set(resizings) - {'AntialiasedResize'}:
+            raise ValueError(
+                f'LoadImage has a scale_hint, of which {resizings[0]} knows nothing: boxes '
+                'would be those of a smaller image. Use AntialiasedResize in the test '
+                'pipeline, or leave the scale_hint out.'
             )
 
 

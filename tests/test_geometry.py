@@ -19,6 +19,15 @@ PIPELINES = {
         dict(type='Resize', scale=(300, 300), backend='pillow'),
         dict(type='CenterCrop', crop_size=225),
     ],
+    'antialiased and crop': [
+        dict(type='AntialiasedResize', scale=(300, 260)),
+        dict(type='CenterCrop', crop_size=225),
+    ],
+    'antialiased and smaller': [dict(type='AntialiasedResize', scale=(60, 80))],
+    'crop, then antialiased': [
+        dict(type='CenterCrop', crop_size=80),
+        dict(type='AntialiasedResize', scale=(120, 200)),
+    ],
     'edge and crop': [
         dict(type='ResizeEdge', scale=101, edge='short'),
         dict(type='CenterCrop', crop_size=64),

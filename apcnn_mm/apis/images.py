@@ -118,7 +118,7 @@ def process_image(results: dict, pipeline: Callable) -> dict:
             small for it, although it takes ordinary ones.
         Exception: What a pipeline raises that takes no image.
     """
-    image = results['img']
+    image, picture_shape = results['img'], results['ori_shape'][:2]
     try:
         packed = pipeline(dict(results))
     except Exception as error:
@@ -126,10 +126,10 @@ def process_image(results: dict, pipeline: Callable) -> dict:
         ordinary = np.zeros(size + image.shape[2:], image.dtype)
         pipeline(dict(results, img=ordinary, img_shape=size, ori_shape=size))
         raise UnfitImageError(
-            f'The test pipeline cannot take this image of {image.shape[1]} x '
-            f'{image.shape[0]} pixels: {type(error).__name__}: {error}'
+            f'The test pipeline cannot take this image of {picture_shape[1]} x '
+            f'{picture_shape[0]} pixels: {type(error).__name__}: {error}'
         ) from error
-    packed['data_samples'].set_metainfo(dict(picture_shape=image.shape[:2]))
+    packed['data_samples'].set_metainfo(dict(picture_shape=picture_shape))
     return packed
 
 

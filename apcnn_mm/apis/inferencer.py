@@ -91,7 +91,7 @@ class APCNNInferencer(ImageClassificationInferencer):
                 f'APCNNInferencer needs an APCNN, not {type(self.model).__name__}. '
                 "mmpretrain's ImageClassificationInferencer takes all classifiers."
             )
-        check_pipeline(self.pipeline)
+        check_pipeline(self.pipeline, self.loading)
         try:
             checkpoint = load_checkpoint(
                 self.model, os.fspath(pretrained), map_location='cpu', strict=True

@@ -4,10 +4,12 @@ from .cub import CUBWithBoxes
 from .files import IMAGE_EXTENSIONS, find_files
 from .folder import ClassFolders
 from .loading import LoadImage
+from .resize import AntialiasedResize
 from .transforms import RemoveBottomRows
 
 __all__ = [
     'IMAGE_EXTENSIONS',
+    'AntialiasedResize',
     'CUBWithBoxes',
     'ClassFolders',
     'FGVCAircraftWithBoxes',

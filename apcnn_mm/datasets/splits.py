@@ -108,6 +108,6 @@ def open_picture(loading: BaseTransform, path: str) -> Picture:
     if results is None:
         return Picture(error=f'{type(loading).__name__} leaves it out')
     image = results['img']
-    height, width = image.shape[:2]
+    height, width = results['ori_shape'][:2]
     digest = hashlib.sha1(repr(image.shape).encode() + image.tobytes()).hexdigest()
     return Picture((width, height), digest)

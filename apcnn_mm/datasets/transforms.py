@@ -39,15 +39,19 @@ class RemoveBottomRows(BaseTransform):
         Raises:
             ValueError: If no row would remain.
         """
-        remaining = len(results['img']) - self.height
+        rows, width = results['ori_shape'][:2]
+        remaining = rows - self.height
         if remaining < 1:
             raise ValueError(
-                f'{results.get("img_path", "An image")} has {len(results["img"])} rows, '
+                f'{results.get("img_path", "An image")} has {rows} rows, '
                 f'of which RemoveBottomRows cannot remove {self.height}.'
             )
-        results['img'] = results['img'][:remaining]
-        # AP-CNN's evaluation and pictures find boxes again by these two.
-        results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
+        # LoadImage may have decoded it at a fraction of its size.
+        _, scale = results.get('scale_factor', (1, 1))
+        results['img'] = results['img'][: int(remaining * scale)]
+        results['img_shape'] = results['img'].shape[:2]
+        # AP-CNN's evaluation and pictures find boxes again by this.
+        results['ori_shape'] = (round(len(results['img']) / scale), width)
         return results
 
     def __repr__(self):

@@ -25,7 +25,7 @@ class FiniteHook(Hook):
         """
         if outputs is None or torch.isfinite(outputs['loss']).all():
             return
-        losses = ', '.join(f'{name} is {float(outputs[name])}' for name in outputs)
+        losses = ', '.join(f'{name} is {float(outputs[name].detach())}' for name in outputs)
         raise ValueError(f'Iteration {runner.iter + 1}: {losses}. {_way_out(runner)}')
 
     def before_save_checkpoint(self, runner, checkpoint):

@@ -111,9 +111,10 @@ def build(trained):
     def build_inferencer(*transforms, **loading):
         cfg = Config.fromfile(trained.work_dir / 'apcnn_r18_minibirds.py')
         pipeline = cfg.test_dataloader.dataset.pipeline
-        pipeline[0].update(loading)
         if transforms:
             pipeline[1:-1] = transforms
+            del pipeline[0].scale_hint  # of which mmcv's resizing knows nothing
+        pipeline[0].update(loading)
         return APCNNInferencer(cfg, trained.checkpoint)
 
     return build_inferencer
@@ -149,6 +150,23 @@ def test_one_reading_for_testing_and_prediction(build, tmp_path, loading):
         assert size == ImageOps.exif_transpose(Image.open(tmp_path / 'turned.jpg')).size
     (batch,) = inferencer.preprocess([tmp_path / 'turned.jpg'])
     assert torch.equal(batch['inputs'][0], expected['inputs'])
+
+
+def test_photographs_are_described_in_their_own_pixels(inferencer, tmp_path):
+    """They are decoded at a fraction of their size."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new('RGB', (1600, 1200), 'red').save(tmp_path / 'photo.jpg', exif=exif)
+    loaded = inferencer.loading(dict(img_path=str(tmp_path / 'photo.jpg')))
+    assert loaded['img'].shape == (400, 300, 3)
+    ((path, sample),) = inferencer.stream([tmp_path / 'photo.jpg'])
+    sample.merged_box = torch.tensor([0.0, 0, 128, 128])  # 128 of 144 pixels
+    result = inferencer.describe(path, sample)
+    assert (result['width'], result['height']) == (1200, 1600)
+    expected = [1200 / 18, 1600 / 18, 1200 / 18 * 17, 1600 / 18 * 17]
+    assert result['merged_box'] == pytest.approx(expected)
+    picture = inferencer.draw(path, sample)
+    assert picture.shape[0] / picture.shape[1] == pytest.approx(4 / 3, rel=0.01)
 
 
 @pytest.mark.parametrize('mode', ['L', 'RGBA', 'RGB', 'LA', 'I;16'])
@@ -333,7 +351,7 @@ def test_mistakes_of_construction(trained):
         APCNNInferencer(config, str(trained.checkpoint), classes=['jay', 'wren'])
     cfg = Config.fromfile(config)
     del cfg.test_dataloader.dataset.pipeline[0]
-    with pytest.raises(ValueError, match='must begin with.*not with Resize'):
+    with pytest.raises(ValueError, match='must begin with.*not with AntialiasedResize'):
         APCNNInferencer(cfg, str(trained.checkpoint))
     cfg.pop('test_dataloader')
     with pytest.raises(ValueError, match='no test_dataloader'):

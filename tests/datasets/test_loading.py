@@ -4,6 +4,7 @@ import shutil
 import struct
 import zlib
 
+import cv2
 import mmcv
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from mmpretrain.registry import TRANSFORMS
 from PIL import Image, PngImagePlugin
 
 from apcnn_mm.datasets import LoadImage
-from apcnn_mm.datasets.loading import image_size
+from apcnn_mm.datasets.loading import COLOR_TYPES, image_size
 
 
 def load(path, **options):
@@ -67,6 +68,70 @@ def test_two_transforms_of_one_name():
     assert TRANSFORMS.get('apcnn_mm.LoadImageFromFile') is LoadImage
 
 
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize(
+    'hint, size, reduction',
+    [
+        (None, (160, 96), 1),
+        (96, (160, 96), 1),
+        (39, (160, 96), 1),
+        (38, (160, 96), 2),
+        ((20, 38), (160, 96), 2),
+        (19, (160, 96), 4),
+        (9, (160, 96), 8),
+        (1, (160, 96), 8),
+        (9, (160, 100), 4),  # an eighth would end within a pixel
+        (9, (161, 96), 1),
+    ],
+)
+def test_jpegs_are_decoded_at_a_fraction(tmp_path, hint, size, reduction, orientation):
+    """With a quarter more pixels than the hint; size and turn are the whole image's."""
+    path = str(tmp_path / 'a.jpg')
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    width, height = size
+    y, x = np.mgrid[:height, :width]
+    image = np.stack([x, y * 2, (x + y) / 2], axis=-1).clip(0, 255).astype(np.uint8)
+    Image.fromarray(image).save(path, exif=exif, quality=95)
+    expected = load(path)
+    results = load(path, scale_hint=hint)
+    assert results['ori_shape'] == expected['ori_shape']
+    assert results['img'].shape[:2] == results['img_shape']
+    assert results['img_shape'] == tuple(n // reduction for n in expected['ori_shape'])
+    assert results.get('scale_factor', (1, 1)) == (1 / reduction, 1 / reduction)
+    small = cv2.resize(
+        expected['img'], results['img_shape'][::-1], interpolation=cv2.INTER_AREA
+    )
+    assert np.abs(results['img'].astype(int) - small).mean() < 2
+
+
+@pytest.mark.parametrize('color_type', COLOR_TYPES)
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+def test_a_fraction_of_all_colours(tmp_path, color_type, backend):
+    """Colours and turns are those of the whole image; what cannot be reduced is whole."""
+    path = str(tmp_path / 'a.jpg')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (64, 48), (200, 100, 50)).save(path, exif=exif)
+    options = dict(color_type=color_type, imdecode_backend=backend)
+    whole = load(path, **options)
+    results = load(path, scale_hint=19, **options)
+    reduced = backend == 'cv2' and color_type != 'unchanged'
+    assert results['ori_shape'] == whole['ori_shape']
+    assert len(results['img']) == len(whole['img']) // (2 if reduced else 1)
+    assert results['img'].shape[2:] == whole['img'].shape[2:]
+    np.testing.assert_allclose(results['img'][0, 0], whole['img'][0, 0], atol=2)
+
+
+def test_only_jpegs_are_decoded_at_a_fraction(tmp_path, pixels):
+    for name in ('a.png', 'a.webp', 'a.tif', 'a.bmp'):
+        Image.fromarray(pixels).save(tmp_path / name)
+        whole = load(tmp_path / name)
+        results = load(tmp_path / name, scale_hint=1)
+        np.testing.assert_array_equal(results.pop('img'), whole.pop('img'))
+        assert results == {**whole, 'scale_hint': (1, 1)}
+
+
 def test_an_image_that_is_there_already(pixels):
     """mmpretrain's inferencers load images themselves, and name no file."""
     results = dict(img=pixels, img_shape=(20, 30), ori_shape=(20, 30))
@@ -113,6 +178,8 @@ def test_files_that_are_no_images(tmp_path, pixels, monkeypatch):
         assert str(tmp_path / name) in str(error.value) and text in str(error.value)
         with pytest.raises((ValueError, OSError), match=str(tmp_path / name)):
             load(name, imdecode_backend='pillow')
+        with pytest.raises(kind, match=text):
+            load(name, scale_hint=1)
         assert load(name, ignore_empty=True) is None
 
 
@@ -150,6 +217,19 @@ def test_what_pillow_refuses_is_read(tmp_path, pixels, monkeypatch):
     assert load(tmp_path / 'a.jpg')['img'].shape == (20, 30, 3)
 
 
+@pytest.mark.parametrize('options', [dict(), dict(progressive=True), dict(quality=100)])
+def test_size_of_jpegs(pixels, options):
+    """Whatever metadata stand before it; a damaged header is no size."""
+    exif = Image.Exif()
+    exif[0x010E] = 'x' * 60000
+    for size in ((1, 1), (30, 20), (257, 513)):
+        content = io.BytesIO()
+        Image.new('RGB', size).save(content, 'jpeg', exif=exif, comment='a', **options)
+        content = content.getvalue()
+        assert image_size(content) == size
+        assert all(image_size(content[:end]) in (None, size) for end in range(0, 700, 7))
+
+
 def test_size_of_what_is_no_image():
     for content in (b'', b'<html>', b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff', b'P6', b'RIFF'):
         assert image_size(content) is None
@@ -161,6 +241,11 @@ def test_size_of_what_is_no_image():
     [
         dict(max_pixels=0),
         dict(max_pixels='many'),
+        dict(scale_hint=0),
+        dict(scale_hint=2.5),
+        dict(scale_hint='600'),
+        dict(scale_hint=(600, -1)),
+        dict(scale_hint=(600,)),
         dict(max_pixels=1.5),
         dict(color_type='colour'),
         dict(imdecode_backend='opencv'),

@@ -10,17 +10,17 @@ data_preprocessor = dict(
 )
 
 train_pipeline = [
-    dict(type='LoadImageFromFile', _scope_='apcnn_mm'),
+    # Large JPEGs are decoded at a fraction of their size, for what it is resized to.
+    dict(type='LoadImageFromFile', _scope_='apcnn_mm', scale_hint=(448, 448)),
     dict(type='RemoveBottomRows', height=20),
-    # OpenCV, the default, does not antialias.
-    dict(type='Resize', scale=(448, 448), backend='pillow'),
+    dict(type='AntialiasedResize', scale=(448, 448)),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile', _scope_='apcnn_mm'),
+    dict(type='LoadImageFromFile', _scope_='apcnn_mm', scale_hint=(448, 448)),
     dict(type='RemoveBottomRows', height=20),
-    dict(type='Resize', scale=(448, 448), backend='pillow'),
+    dict(type='AntialiasedResize', scale=(448, 448)),
     dict(
         type='PackInputs',
         # mmpretrain's, and what the evaluation of boxes reads.

@@ -10,15 +10,15 @@ data_preprocessor = dict(
 )
 
 train_pipeline = [
-    dict(type='LoadImageFromFile', _scope_='apcnn_mm'),
-    # OpenCV, the default, does not antialias.
-    dict(type='Resize', scale=(448, 448), backend='pillow'),
+    # Large JPEGs are decoded at a fraction of their size, for what it is resized to.
+    dict(type='LoadImageFromFile', _scope_='apcnn_mm', scale_hint=(448, 448)),
+    dict(type='AntialiasedResize', scale=(448, 448)),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile', _scope_='apcnn_mm'),
-    dict(type='Resize', scale=(448, 448), backend='pillow'),
+    dict(type='LoadImageFromFile', _scope_='apcnn_mm', scale_hint=(448, 448)),
+    dict(type='AntialiasedResize', scale=(448, 448)),
     dict(
         type='PackInputs',
         # mmpretrain's, and what the evaluation of boxes reads.

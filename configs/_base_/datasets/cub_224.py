@@ -10,16 +10,16 @@ data_preprocessor = dict(
 )
 
 train_pipeline = [
-    dict(type='LoadImageFromFile', _scope_='apcnn_mm'),
-    # OpenCV, the default, does not antialias.
-    dict(type='Resize', scale=(256, 256), backend='pillow'),
+    # Large JPEGs are decoded at a fraction of their size, for what it is resized to.
+    dict(type='LoadImageFromFile', _scope_='apcnn_mm', scale_hint=(256, 256)),
+    dict(type='AntialiasedResize', scale=(256, 256)),
     dict(type='RandomCrop', crop_size=224),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile', _scope_='apcnn_mm'),
-    dict(type='Resize', scale=(256, 256), backend='pillow'),
+    dict(type='LoadImageFromFile', _scope_='apcnn_mm', scale_hint=(256, 256)),
+    dict(type='AntialiasedResize', scale=(256, 256)),
     dict(type='CenterCrop', crop_size=224),
     dict(
         type='PackInputs',

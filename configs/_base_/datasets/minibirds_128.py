@@ -10,16 +10,16 @@ data_preprocessor = dict(
 )
 
 train_pipeline = [
-    dict(type='LoadImageFromFile', _scope_='apcnn_mm'),
-    # OpenCV, the default, does not antialias.
-    dict(type='Resize', scale=(144, 144), backend='pillow'),
+    # Large JPEGs are decoded at a fraction of their size, for what it is resized to.
+    dict(type='LoadImageFromFile', _scope_='apcnn_mm', scale_hint=(144, 144)),
+    dict(type='AntialiasedResize', scale=(144, 144)),
     dict(type='RandomCrop', crop_size=128),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile', _scope_='apcnn_mm'),
-    dict(type='Resize', scale=(144, 144), backend='pillow'),
+    dict(type='LoadImageFromFile', _scope_='apcnn_mm', scale_hint=(144, 144)),
+    dict(type='AntialiasedResize', scale=(144, 144)),
     dict(type='CenterCrop', crop_size=128),
     dict(
         type='PackInputs',
