@@ -22,6 +22,7 @@ CONFIG = dict(
         out_channels=16,
         spatial='gate',
         channel='pathway',
+        spatial_gate='deconv',
         reduction=4,
         pathway_fusion='average',
         global_context=True,
