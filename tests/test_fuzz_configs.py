@@ -21,6 +21,7 @@ CONFIG = dict(
         in_channels=[8, 16, 32],
         out_channels=16,
         spatial='gate',
+        spatial_gate='deconv',
         channel='pathway',
         spatial_gate='deconv',
         reduction=4,

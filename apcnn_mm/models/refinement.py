@@ -10,6 +10,7 @@ lies on the feature map, and like a slice it does not include its end.
 """
 
 import math
+from itertools import accumulate
 from typing import Sequence
 
 import torch
@@ -122,7 +123,8 @@ def _draw(rois, probs):
     """Draw one ROI of each image, (N, 4). An empty box where none is drawn."""
     n, k = rois.valid.shape
     device = rois.boxes.device
-    thresholds = torch.tensor(probs, device=device).cumsum(0)
+    # Summed here: CUDA's cumsum has no deterministic implementation.
+    thresholds = torch.tensor(list(accumulate(probs)), device=device)
     level = torch.bucketize(torch.rand(n, device=device), thresholds, right=True)
     # The largest of independent uniform numbers picks with equal probability.
     choice = torch.rand(n, k, device=device) + 1
