@@ -23,7 +23,6 @@ CONFIG = dict(
         spatial='gate',
         spatial_gate='deconv',
         channel='pathway',
-        spatial_gate='deconv',
         reduction=4,
         pathway_fusion='average',
         global_context=True,
