@@ -41,6 +41,22 @@ def check_pipeline(pipeline):
             )
 
 
+def gives_one_size(pipeline) -> bool:
+    """Whether all images have one size behind a pipeline, as far as one can tell.
+
+    Args:
+        pipeline (Compose): The pipeline. A transform that is not known here may do so.
+    """
+    for transforms in _views(getattr(pipeline, 'transforms', ())):
+        names = {type(transform).__name__ for transform in transforms}
+        keeps_ratio = any(getattr(t, 'keep_ratio', False) for t in transforms)
+        resized = names & RESIZING - {'ResizeEdge'} and not keeps_ratio
+        known = names <= LOADING | RESIZING | OTHER_TRANSFORMS
+        if names and known and 'CenterCrop' not in names and not resized:
+            return False
+    return True
+
+
 def _views(transforms):
     """The transforms of each view of test-time augmentation, or of the only one."""
     transforms = list(transforms)

@@ -54,6 +54,7 @@ CONFIG = dict(
         border=0.1,
         center_offset=0.25,
         guidance='attention',
+        selection='auto',
     ),
     stages='both',
     refine_at='conv3',

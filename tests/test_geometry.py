@@ -4,7 +4,12 @@ import torch
 from mmcv.transforms import Compose
 from mmpretrain.registry import TRANSFORMS
 
-from apcnn_mm.geometry import check_pipeline, to_input, to_original
+from apcnn_mm.geometry import (
+    check_pipeline,
+    gives_one_size,
+    to_input,
+    to_original,
+)
 
 KEYS = ('ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
 PIPELINES = {
@@ -96,3 +101,15 @@ def test_views_of_test_time_augmentation():
     odd = views(dict(type='Resize', scale=60), dict(type='RandomResizedCrop', scale=64))
     with pytest.raises(ValueError, match='of LoadImage, RandomResizedCrop'):
         check_pipeline(Compose([TRANSFORMS.build(t) for t in odd]))
+
+
+@pytest.mark.parametrize('name', PIPELINES)
+def test_pipelines_of_one_size(name):
+    pipeline = Compose([TRANSFORMS.build(config) for config in PIPELINES[name]])
+    shapes = set()
+    for size in ((150, 211), (212, 149)):
+        image = np.zeros((*size, 3), np.uint8)
+        results = pipeline(dict(img=image, img_shape=size, ori_shape=size))
+        shapes.add(results['img'].shape)
+    # Without any transform one cannot tell.
+    assert gives_one_size(pipeline) == (len(shapes) == 1 or name == 'nothing')

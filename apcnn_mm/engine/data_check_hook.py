@@ -5,7 +5,8 @@ from mmpretrain.evaluation import Accuracy
 from mmpretrain.registry import HOOKS
 
 from ..evaluation import ObjectLocalization
-from ..geometry import check_pipeline
+from ..geometry import check_pipeline, gives_one_size
+from ..models import APCNN
 from .monitor_check import check_monitored
 from .resume_check import ignored_settings
 
@@ -90,6 +91,7 @@ class DataCheckHook(Hook):
             val = runner.val_dataloader.dataset
             self._check_metrics(runner.val_evaluator, val)
             self._check_head(runner, val)
+            self._check_sizes(runner, runner.val_dataloader)
             self._check_names(val, _classes(train), 'the training data')
             check_monitored(runner)
 
@@ -114,6 +116,7 @@ class DataCheckHook(Hook):
         self._check_layers(runner)
         self._check_metrics(evaluator, loader.dataset)
         self._check_head(runner, loader.dataset)
+        self._check_sizes(runner, loader)
         whose = 'the checkpoint or the training'
         self._check_names(loader.dataset, self._trained_classes, whose)
 
@@ -143,12 +146,32 @@ class DataCheckHook(Hook):
         head = getattr(_unwrapped(runner.model), 'head', None)
         expected = getattr(head, 'num_classes', None)
         classes = _classes(dataset)
+        if classes is not None and len(classes) == 1:
+            raise ValueError(
+                f'{_describe(dataset)} has one class, {classes[0]}, and there is nothing '
+                'to tell apart. At least two are needed.'
+            )
         if None not in (expected, classes) and len(classes) != expected:
             raise ValueError(
                 f'The model has {expected} classes, but {_describe(dataset)} has '
                 f'{len(classes)}: {_list(classes)}. Set '
                 f'--cfg-options model.head.num_classes={len(classes)}, or correct the '
                 'data.'
+            )
+
+    @staticmethod
+    def _check_sizes(runner, loader):
+        """APCNN refuses a batch of several sizes, but only when it comes."""
+        pipeline = getattr(loader.dataset, 'pipeline', None)
+        one_by_one = getattr(loader, 'batch_size', 1) == 1
+        model = _unwrapped(runner.model)
+        if isinstance(model, APCNN) and not one_by_one and not gives_one_size(pipeline):
+            raise ValueError(
+                f'The test pipeline of {_describe(loader.dataset)} gives images of '
+                f'several sizes, but its batches have {loader.batch_size}, and an image '
+                'padded to the size of its neighbours is predicted otherwise. Add '
+                "dict(type='CenterCrop', crop_size=...), resize to one fixed scale, or "
+                'set test_dataloader.batch_size=1 and val_dataloader.batch_size=1.'
             )
 
     @staticmethod

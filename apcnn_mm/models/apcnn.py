@@ -261,8 +261,9 @@ class APCNN(ClassNames, ImageClassifier):
                 sample.rois = rois.boxes[i, valid]
                 sample.roi_levels = rois.levels[valid]
                 sample.roi_scores = rois.scores[i, valid]
-                sample.merged_box = rois.merged_box[i]
-                sample.attention = tuple(level[i, 0] for level in found.attention)
+                # A view would keep, and save, what it is a part of: the whole batch.
+                sample.merged_box = rois.merged_box[i].clone()
+                sample.attention = tuple(x[i, 0].clone() for x in found.attention)
         return predictions
 
     def _run_stages(self, images: Tensor, with_rois: bool = False) -> Findings:

@@ -233,7 +233,7 @@ class APCNNHead(ClsHead):
         logits = self._stage_logits(feats)
         predictions = self._get_predictions(logits.mean(dim=0), data_samples)
         for sample, scores in zip(predictions, logits.softmax(dim=-1).unbind(dim=1)):
-            sample.stage_scores = scores
+            sample.stage_scores = scores.clone()
         return predictions
 
     def _stage_logits(self, feats):

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from ..arguments import check_choice, check_number, check_numbers
 
-# Images of one NMS call. Its time and memory grow with the square of the boxes: beyond a
-# training batch of the paper, several calls are faster than one.
-NMS_IMAGES = 16
+# Boxes of one NMS call, a training batch of the paper. Its time and memory grow with the
+# square of the boxes (on CUDA n * n / 8 bytes for n boxes: here half a gigabyte), and
+# above 262,144 its CUDA kernel is unreliable.
+NMS_BOXES = 2**16
 
 
 class ROIPyramid(NamedTuple):
@@ -72,6 +73,11 @@ class ROIPyramidGenerator:
             the middle. Defaults to 0.
         guidance (str): What the anchors' scores are: 'attention', or 'random' numbers
             for the comparison of Table 4. Defaults to 'attention'.
+        selection (str): How the best anchors are found, with the same result: 'nms' by
+            mmcv's operator, 'greedy' by taking the best anchor and striking what overlaps
+            it, as often as there are places, or 'auto': 'nms' on CUDA, and 'greedy' on
+            other devices, where it is faster, and where the model is traced, compiled or
+            exported, which it can be without a break. Defaults to 'auto'.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class ROIPyramidGenerator:
         border: float = 0.1,
         center_offset: float = 0.0,
         guidance: str = 'attention',
+        selection: str = 'auto',
     ):
         check_numbers('roi_generator.strides', strides, integer=True, minimum=1)
         levels = len(strides)
@@ -100,7 +107,9 @@ class ROIPyramidGenerator:
         self.iou_threshold = iou_threshold
         self.border = border
         self.center_offset = center_offset
+        check_choice('roi_generator.selection', selection, ('auto', 'nms', 'greedy'))
         self.guidance = guidance
+        self.selection = selection
         self._constants = {}
 
     @torch.no_grad()
@@ -150,17 +159,11 @@ class ROIPyramidGenerator:
             order = torch.cat([x.float().flatten(1) for x in logits], dim=1)
         candidates = torch.cat([self._above_mean(s) for s in level_scores], dim=1)
 
-        groups = zip(order.split(NMS_IMAGES), candidates.split(NMS_IMAGES))
-        ranks = torch.cat([self._suppress(anchors, levels, *group) for group in groups])
-
-        level_ranks = ranks.split([s.size(1) for s in level_scores], dim=1)
-        picks, start = [], 0
-        for rank, k in zip(level_ranks, self.topk):
-            # A small input can have fewer cells than the level has places.
-            best, index = F.pad(rank, (0, k)).topk(k, dim=1)
-            picks.append((best > 0, start + index.clamp(max=rank.size(1) - 1)))
-            start += rank.size(1)
-        valid, index = (torch.cat(part, dim=1) for part in zip(*picks))
+        sizes = [s.size(1) for s in level_scores]
+        if self._is_greedy(scores):
+            valid, index = self._take_greedily(anchors, order, candidates, sizes)
+        else:
+            valid, index = self._take_by_nms(anchors, levels, order, candidates, sizes)
 
         boxes = self._clip(anchors[index], image_size).masked_fill(~valid[..., None], 0)
         return ROIPyramid(
@@ -179,20 +182,25 @@ class ROIPyramidGenerator:
         """
         device = spatial[0].device
         sizes = tuple(tuple(attention.shape[-2:]) for attention in spatial)
+        if _is_traced():  # its tensors stand for others, and are no constants
+            return self._make_anchors(sizes, device)
         if (sizes, device) not in self._constants:
-            generator = AnchorGenerator(
-                strides=self.strides,
-                ratios=[1.0],
-                scales=[1.0],
-                base_sizes=self.anchor_sizes,
-                centers=[(stride * self.center_offset,) * 2 for stride in self.strides],
-            )
-            anchors = generator.grid_priors(sizes, device=device)
-            levels = [a.new_full(a.shape[:1], i).long() for i, a in enumerate(anchors)]
             if len(self._constants) > 32:  # images of any size must not fill the memory
                 self._constants.clear()
-            self._constants[sizes, device] = torch.cat(anchors), torch.cat(levels)
+            self._constants[sizes, device] = self._make_anchors(sizes, device)
         return self._constants[sizes, device]
+
+    def _make_anchors(self, sizes, device):
+        generator = AnchorGenerator(
+            strides=self.strides,
+            ratios=[1.0],
+            scales=[1.0],
+            base_sizes=self.anchor_sizes,
+            centers=[(stride * self.center_offset,) * 2 for stride in self.strides],
+        )
+        anchors = generator.grid_priors(sizes, device=device)
+        levels = [a.new_full(a.shape[:1], i).long() for i, a in enumerate(anchors)]
+        return torch.cat(anchors), torch.cat(levels)
 
     @staticmethod
     def _above_mean(scores):
@@ -213,6 +221,53 @@ class ROIPyramidGenerator:
         masked = torch.zeros_like(attention)
         masked[..., rows, columns] = attention[..., rows, columns]
         return masked.flatten(1)
+
+    def _is_greedy(self, scores):
+        if self.selection != 'auto':
+            return self.selection == 'greedy'
+        return not scores.is_cuda or _is_traced()
+
+    def _take_greedily(self, anchors, order, candidates, sizes):
+        """The best candidates of each level, one after the other.
+
+        Returns:
+            tuple[Tensor, Tensor]: Which places are taken and by which anchors, (N, K).
+        """
+        # The released code counts pixels: a side is x2 - x1 + 1.
+        areas = (anchors[:, 2:] - anchors[:, :2] + 1).prod(dim=1)
+        picks, start = [], 0
+        for size, k in zip(sizes, self.topk):
+            part = slice(start, start + size)
+            boxes, area = anchors[part], areas[part]
+            left = order[:, part].masked_fill(~candidates[:, part], -torch.inf)
+            for _ in range(k):
+                best, index = left.max(dim=1, keepdim=True)  # the first one of equals
+                box = boxes[index]
+                sides = box[..., 2:].minimum(boxes[:, 2:]) - box[..., :2].maximum(
+                    boxes[:, :2]
+                )
+                overlap = (sides + 1).clamp(min=0).prod(dim=-1)
+                iou = overlap / (area[index] + area - overlap)
+                left = left.masked_fill(iou > self.iou_threshold, -torch.inf)
+                left = left.scatter(1, index, -torch.inf)
+                picks.append((best > -torch.inf, start + index))
+            start += size
+        valid, index = (torch.cat(part, dim=1) for part in zip(*picks))
+        return valid, index
+
+    def _take_by_nms(self, anchors, levels, order, candidates, sizes):
+        """The same by mmcv's operator."""
+        images = max(1, NMS_BOXES // len(anchors))
+        groups = zip(order.split(images), candidates.split(images))
+        ranks = torch.cat([self._suppress(anchors, levels, *group) for group in groups])
+        picks, start = [], 0
+        for rank, k in zip(ranks.split(sizes, dim=1), self.topk):
+            # A small input can have fewer cells than the level has places.
+            best, index = F.pad(rank, (0, k)).topk(k, dim=1)
+            picks.append((best > 0, start + index.clamp(max=rank.size(1) - 1)))
+            start += rank.size(1)
+        valid, index = (torch.cat(part, dim=1) for part in zip(*picks))
+        return valid, index
 
     def _suppress(self, anchors, levels, scores, candidates):
         """NMS of all levels of these images in one call.
@@ -260,3 +315,10 @@ class ROIPyramidGenerator:
         upper = boxes[..., 2:].masked_fill(absent, 0).amax(dim=1)
         whole = boxes.new_tensor([0, 0, w, h])
         return torch.where(valid.any(1, keepdim=True), torch.cat([lower, upper], 1), whole)
+
+
+def _is_traced():
+    """Whether this is no eager mode, but a model is traced, compiled or exported."""
+    compiler = getattr(torch, 'compiler', None)
+    is_compiling = getattr(compiler, 'is_compiling', torch.jit.is_tracing)
+    return torch.jit.is_tracing() or is_compiling()

@@ -98,6 +98,19 @@ def test_a_changed_evaluator(minibirds, tmp_path, evaluator, message):
     assert runner.iter == 0
 
 
+def test_images_of_several_sizes(minibirds, tmp_path):
+    """The model would refuse them, but after an epoch of training."""
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='ResizeEdge', scale=64),
+        dict(type='PackInputs'),
+    ]
+    runner = build(minibirds, tmp_path, val_dataloader__dataset__pipeline=pipeline)
+    with pytest.raises(ValueError, match='several sizes.*batch_size=1'):
+        runner.train()
+    assert runner.iter == 0
+
+
 def test_own_hooks_leave_the_package_its_own(minibirds, tmp_path):
     runner = build(minibirds, tmp_path, custom_hooks=[dict(type='EMAHook')])
     names = {type(hook).__name__ for hook in runner.hooks}

@@ -229,6 +229,9 @@ def test_attention_in_the_prediction(tiny_model):
         sample, _ = model(torch.randn(2, 3, 64, 96), mode='predict')
     assert [tuple(level.shape) for level in sample.attention] == [(8, 12), (4, 6), (2, 3)]
     assert all(level.dtype is torch.float32 for level in sample.attention)
+    # A prediction that is kept or saved does not hold on to its whole batch.
+    for x in (*sample.attention, sample.merged_box, sample.stage_scores, sample.rois):
+        assert x.untyped_storage().nbytes() == x.nbytes
 
 
 def test_images_of_several_sizes_in_a_batch(tiny_model):

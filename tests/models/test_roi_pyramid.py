@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.ops import nms
 
-from apcnn_mm.models import ROIPyramidGenerator
+from apcnn_mm.models import ROIPyramidGenerator, roi_pyramid
 
 STRIDES, SIZES, TOPK = (8, 16, 32), (64, 128, 256), (5, 3, 1)
 
@@ -51,7 +51,7 @@ def one_level(attention, stride, size, topk, border, image_size):
 )
 def test_batched_nms_equals_one_by_one(n, height, width, border, sharpness, seed):
     attention = [a**sharpness for a in random_attention(n, height, width, seed)]
-    generator = ROIPyramidGenerator(border=border)
+    generator = ROIPyramidGenerator(border=border, selection='nms')
     rois = generator(attention, (height, width))
     for i in range(n):
         boxes = []
@@ -78,6 +78,58 @@ def test_batched_nms_equals_one_by_one(n, height, width, border, sharpness, seed
         else:
             merged = torch.tensor([0.0, 0.0, width, height])
         torch.testing.assert_close(rois.merged_box[i], merged, rtol=0, atol=0)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    n=st.integers(1, 4),
+    height=st.integers(33, 300),
+    width=st.integers(33, 300),
+    border=st.sampled_from([0.0, 0.1, 0.3]),
+    center_offset=st.sampled_from([0.0, 0.5, 1.0]),
+    iou_threshold=st.sampled_from([0.0, 0.05, 0.3, 1.0]),
+    topk=st.sampled_from([TOPK, (0, 3, 1), (1, 0, 12)]),
+    steps=st.sampled_from([2, 5, 10**6]),
+    seed=st.integers(0, 2**31),
+)
+def test_greedy_selection_equals_nms(
+    n, height, width, border, center_offset, iou_threshold, topk, steps, seed
+):
+    """Ties, many or no candidates, more places than cells: the same ROIs."""
+    attention = [
+        (a * steps).round() / steps for a in random_attention(n, height, width, seed)
+    ]
+    options = dict(topk=topk, iou_threshold=iou_threshold, border=border)
+    nms_rois, greedy_rois = (
+        ROIPyramidGenerator(selection=selection, center_offset=center_offset, **options)(
+            attention, (height, width)
+        )
+        for selection in ('nms', 'greedy')
+    )
+    for name in ('boxes', 'scores', 'valid', 'levels', 'merged_box'):
+        assert torch.equal(getattr(nms_rois, name), getattr(greedy_rois, name)), name
+
+
+@pytest.mark.parametrize('mode', ['compiled', 'exported'])
+def test_selection_without_a_break(mode):
+    """In one graph, with the boxes of eager mode."""
+
+    generator = ROIPyramidGenerator()
+
+    class Selection(torch.nn.Module):
+        def forward(self, *attention):
+            rois = generator(attention, (96, 96))
+            return rois.boxes, rois.merged_box
+
+    attention = tuple(random_attention(2, 96, 96, seed=0))
+    other = tuple(random_attention(2, 96, 96, seed=1))
+    if mode == 'compiled':
+        run = torch.compile(Selection(), fullgraph=True, backend='eager')
+        run(*attention)
+    else:
+        run = torch.export.export(Selection(), attention).module()
+    for ours, expected in zip(run(*other), Selection()(*other)):
+        assert torch.equal(ours, expected)
 
 
 def test_batch_equals_singles():
@@ -211,12 +263,14 @@ def test_wrong_strides():
         ROIPyramidGenerator(strides=(4, 16, 32))(attention, (448, 448))
 
 
-def test_many_images():
+def test_many_images(monkeypatch):
     """More than go into one call of NMS."""
     attention = random_attention(35, 96, 96, seed=0)
-    rois = ROIPyramidGenerator()(attention, (96, 96))
+    monkeypatch.setattr(roi_pyramid, 'NMS_BOXES', 16 * (144 + 36 + 9))
+    generator = ROIPyramidGenerator(selection='nms')
+    rois = generator(attention, (96, 96))
     for i in (0, 15, 16, 34):
-        single = ROIPyramidGenerator()([a[i : i + 1] for a in attention], (96, 96))
+        single = generator([a[i : i + 1] for a in attention], (96, 96))
         assert torch.equal(rois.boxes[i], single.boxes[0])
 
 
@@ -224,7 +278,7 @@ def test_many_images():
 def test_gpu_equals_cpu():
     for seed in range(20):
         attention = random_attention(4, 448, 320, seed)
-        generator = ROIPyramidGenerator()
+        generator = ROIPyramidGenerator(selection='nms')
         cpu = generator(attention, (448, 320))
         gpu = generator([a.cuda() for a in attention], (448, 320))
         assert gpu.boxes.is_cuda
