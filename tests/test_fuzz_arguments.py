@@ -30,7 +30,15 @@ OTHERS = [
             backend_args=None,
         ),
     ),
-    (METRICS, dict(type='ObjectLocalization', iou_threshold=0.5, collect_device='cpu')),
+    (
+        METRICS,
+        dict(
+            type='ObjectLocalization',
+            iou_threshold=0.5,
+            roi_generator=dict(type='ROIPyramidGenerator'),
+            collect_device='cpu',
+        ),
+    ),
     (HOOKS, dict(type='ROIVisualizationHook', interval=10, num_images=4)),
     (
         HOOKS,
@@ -49,6 +57,7 @@ def faults(build, use, config, kind, *names):
             useful = useful or value is None and optional(kind, name)
             # The path of a file says as much as the argument's name.
             path = os.path.abspath(value) if isinstance(value, str) else name
+            path = 'Absent' if value == dict(type='Absent') else path  # in a registry
             changed = mutated(config, (name,), value)
             problem = fault(build, use, changed, name, path, useful=useful)
             if problem:
@@ -56,7 +65,7 @@ def faults(build, use, config, kind, *names):
     return found
 
 
-@pytest.mark.parametrize('registry, config', OTHERS, ids=lambda x: str(x)[:30])
+@pytest.mark.parametrize('registry, config', OTHERS, ids=[c['type'] for _, c in OTHERS])
 def test_others(registry, config, tmp_path):
     kind = registry.get(config['type'])
     assert set(arguments(kind)) <= set(config)
@@ -64,9 +73,10 @@ def test_others(registry, config, tmp_path):
     path = tmp_path / 'image.png'
     pixels = np.zeros((8, 9, 3), np.uint8)
     Image.fromarray(pixels).save(path)
+    sample = dict(img_path=path) if config['type'] == 'LoadImage' else dict(img=pixels)
     found = faults(
         registry.build,
-        lambda built: registry is TRANSFORMS and built(dict(img_path=path, img=pixels)),
+        lambda built: registry is TRANSFORMS and built(dict(sample)),
         config,
         kind,
         # Of the latter, mmengine's backends say themselves what they lack.

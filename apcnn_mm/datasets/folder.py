@@ -49,13 +49,14 @@ class ClassFolders(BaseDataset):
         if not isinstance(split, str) or not split:
             raise TypeError(f"split must be a folder's name, such as 'val', not {split!r}.")
         example = f'CLASS/ANY_NAME.jpg (or {", ".join(IMAGE_EXTENSIONS[1:])})'
-        names = ['train', split]
+        names, dataset = ['train', split], f'ClassFolders, split={split!r},'
         if not os.path.isdir(os.path.join(data_root, 'train')):
-            names.insert(1, 'val')  # the same error for each split
+            # The same error for each split.
+            names, dataset = ['train', 'val', split], 'ClassFolders'
         check_layout(
             data_root,
             {f'{name}/': example for name in names},
-            f'ClassFolders, split={split!r},',
+            dataset,
             way_out=_how_to_split(data_root),
         )
         self.folders = _class_folders(data_root, split)
