@@ -18,10 +18,12 @@ from apcnn_mm.apis import APCNNInferencer
 
 OTHERS = [
     (TRANSFORMS, dict(type='RemoveBottomRows', height=2)),
+    (TRANSFORMS, dict(type='AntialiasedResize', scale=4)),
     (
         TRANSFORMS,
         dict(
             type='LoadImage',
+            scale_hint=4,
             max_pixels=1000,
             to_float32=False,
             color_type='color',
@@ -73,7 +75,9 @@ def test_others(registry, config, tmp_path):
     path = tmp_path / 'image.png'
     pixels = np.zeros((8, 9, 3), np.uint8)
     Image.fromarray(pixels).save(path)
-    sample = dict(img_path=path) if config['type'] == 'LoadImage' else dict(img=pixels)
+    sample = dict(img=pixels, img_shape=(8, 9), ori_shape=(8, 9))
+    if config['type'] == 'LoadImage':
+        sample = dict(img_path=path)
     found = faults(
         registry.build,
         lambda built: registry is TRANSFORMS and built(dict(sample)),

@@ -7,4 +7,7 @@ if [ "${1:-}" = --stack ]; then
     shift 2
 fi
 source "$(dirname "$0")/setup_env.sh"
-exec python -m pytest "$@"
+# One thread for each worker: more of them wait for each other's cores. Tests of a file stay
+# together, because those that start several processes use fixed ports.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+exec python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile "$@"
