@@ -3,7 +3,7 @@
 Shape shorthand in this module:
     N: number of images
     L: number of pyramid levels, from low (fine) to high (coarse)
-    A: number of anchors of one image, over all levels
+    A_k: number of anchors of one level of one image
     K: number of ROIs of one image, over all levels (``sum(topk)``)
 
 Boxes are (x1, y1, x2, y2) in pixels of the network's input.
@@ -12,18 +12,12 @@ Boxes are (x1, y1, x2, y2) in pixels of the network's input.
 from typing import NamedTuple, Optional, Sequence, Tuple
 
 import torch
-import torch.nn.functional as F
-from mmcv.ops import nms
 from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmpretrain.registry import TASK_UTILS
 from torch import Tensor
 
 from ..arguments import check_choice, check_number, check_numbers
-
-# Boxes of one NMS call, a training batch of the paper. Its time and memory grow with the
-# square of the boxes (on CUDA n * n / 8 bytes for n boxes: here half a gigabyte), and
-# above 262,144 its CUDA kernel is unreliable.
-NMS_BOXES = 2**16
+from .roi_selection import select_by_nms, select_greedily
 
 
 class ROIPyramid(NamedTuple):
@@ -152,31 +146,25 @@ class ROIPyramidGenerator:
             spatial = [torch.rand_like(x, dtype=torch.float32) for x in spatial]
             logits = None
         anchors, levels = self._anchors(spatial)
-        level_scores = [self._mask_border(attention.float()) for attention in spatial]
-        scores = torch.cat(level_scores, dim=1)
-        order = scores
-        if logits is not None:
-            order = torch.cat([x.float().flatten(1) for x in logits], dim=1)
-        candidates = torch.cat([self._above_mean(s) for s in level_scores], dim=1)
+        scores = [self._mask_border(attention.float()) for attention in spatial]
+        order = scores if logits is None else [x.float().flatten(1) for x in logits]
+        candidates = [self._above_mean(s) for s in scores]
+        select = select_greedily if self._is_greedy(scores[0]) else select_by_nms
+        valid, index = select(anchors, order, candidates, self.topk, self.iou_threshold)
 
-        sizes = [s.size(1) for s in level_scores]
-        if self._is_greedy(scores):
-            valid, index = self._take_greedily(anchors, order, candidates, sizes)
-        else:
-            valid, index = self._take_by_nms(anchors, levels, order, candidates, sizes)
-
+        anchors, scores = torch.cat(anchors), torch.cat(scores, dim=1)
         boxes = self._clip(anchors[index], image_size).masked_fill(~valid[..., None], 0)
         return ROIPyramid(
             boxes=boxes,
             scores=scores.gather(1, index).masked_fill(~valid, 0),
             valid=valid,
-            levels=levels[index[0]],
+            levels=levels,
             merged_box=self._merge(boxes, valid, image_size),
             image_size=tuple(image_size),
         )
 
     def _anchors(self, spatial):
-        """One square anchor for each cell, (A, 4), and its level, (A, ).
+        """A square anchor for each cell, (A_k, 4) a level, and each place's level, (K, ).
 
         They are made once for each size and device.
         """
@@ -199,8 +187,8 @@ class ROIPyramidGenerator:
             centers=[(stride * self.center_offset,) * 2 for stride in self.strides],
         )
         anchors = generator.grid_priors(sizes, device=device)
-        levels = [a.new_full(a.shape[:1], i).long() for i, a in enumerate(anchors)]
-        return torch.cat(anchors), torch.cat(levels)
+        levels = [torch.full((k,), i, device=device) for i, k in enumerate(self.topk)]
+        return anchors, torch.cat(levels)
 
     @staticmethod
     def _above_mean(scores):
@@ -226,80 +214,6 @@ class ROIPyramidGenerator:
         if self.selection != 'auto':
             return self.selection == 'greedy'
         return not scores.is_cuda or _is_traced()
-
-    def _take_greedily(self, anchors, order, candidates, sizes):
-        """The best candidates of each level, one after the other.
-
-        Returns:
-            tuple[Tensor, Tensor]: Which places are taken and by which anchors, (N, K).
-        """
-        # The released code counts pixels: a side is x2 - x1 + 1.
-        areas = (anchors[:, 2:] - anchors[:, :2] + 1).prod(dim=1)
-        picks, start = [], 0
-        for size, k in zip(sizes, self.topk):
-            part = slice(start, start + size)
-            boxes, area = anchors[part], areas[part]
-            left = order[:, part].masked_fill(~candidates[:, part], -torch.inf)
-            for _ in range(k):
-                best, index = left.max(dim=1, keepdim=True)  # the first one of equals
-                box = boxes[index]
-                sides = box[..., 2:].minimum(boxes[:, 2:]) - box[..., :2].maximum(
-                    boxes[:, :2]
-                )
-                overlap = (sides + 1).clamp(min=0).prod(dim=-1)
-                iou = overlap / (area[index] + area - overlap)
-                left = left.masked_fill(iou > self.iou_threshold, -torch.inf)
-                left = left.scatter(1, index, -torch.inf)
-                picks.append((best > -torch.inf, start + index))
-            start += size
-        valid, index = (torch.cat(part, dim=1) for part in zip(*picks))
-        return valid, index
-
-    def _take_by_nms(self, anchors, levels, order, candidates, sizes):
-        """The same by mmcv's operator."""
-        images = max(1, NMS_BOXES // len(anchors))
-        groups = zip(order.split(images), candidates.split(images))
-        ranks = torch.cat([self._suppress(anchors, levels, *group) for group in groups])
-        picks, start = [], 0
-        for rank, k in zip(ranks.split(sizes, dim=1), self.topk):
-            # A small input can have fewer cells than the level has places.
-            best, index = F.pad(rank, (0, k)).topk(k, dim=1)
-            picks.append((best > 0, start + index.clamp(max=rank.size(1) - 1)))
-            start += rank.size(1)
-        valid, index = (torch.cat(part, dim=1) for part in zip(*picks))
-        return valid, index
-
-    def _suppress(self, anchors, levels, scores, candidates):
-        """NMS of all levels of these images in one call.
-
-        Returns:
-            Tensor: (N, A), the larger the better, 0 for what is not kept.
-        """
-        # NMS gets ranks for scores. They order equal attention values the same way in
-        # every batch and on every device, and let the candidates be selected by
-        # NMS's own threshold. float32 holds them exactly below 2 ** 24 anchors.
-        order = scores.flatten().sort(descending=True, stable=True).indices
-        ranks = torch.empty_like(scores).flatten()
-        n = order.numel()
-        ranks[order] = torch.arange(n, 0, -1, dtype=ranks.dtype, device=ranks.device)
-        ranks = ranks.masked_fill(~candidates.flatten(), 0)
-
-        # Images and levels stand side by side along x, too far apart to touch. Anchors
-        # reach to negative coordinates: the distance must span all of them.
-        num_images = len(scores)
-        image = torch.arange(num_images, device=levels.device)[:, None]
-        group = levels + len(self.strides) * image
-        span = anchors[:, 2].max() - anchors[:, 0].min() + 2
-        boxes = anchors.repeat(num_images, 1, 1)
-        boxes[..., 0::2] += (group * span)[..., None]
-
-        # The released code counts pixels: a side is x2 - x1 + 1.
-        _, keep = nms(
-            boxes.flatten(0, 1), ranks, self.iou_threshold, offset=1, score_threshold=0.5
-        )
-        kept = torch.zeros_like(ranks)
-        kept[keep] = ranks[keep]
-        return kept.view_as(scores)
 
     @staticmethod
     def _clip(boxes, image_size):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.ops import nms
 
-from apcnn_mm.models import ROIPyramidGenerator, roi_pyramid
+from apcnn_mm.models import ROIPyramidGenerator, roi_selection
 
 STRIDES, SIZES, TOPK = (8, 16, 32), (64, 128, 256), (5, 3, 1)
 
@@ -266,7 +266,7 @@ def test_wrong_strides():
 def test_many_images(monkeypatch):
     """More than go into one call of NMS."""
     attention = random_attention(35, 96, 96, seed=0)
-    monkeypatch.setattr(roi_pyramid, 'NMS_BOXES', 16 * (144 + 36 + 9))
+    monkeypatch.setattr(roi_selection, 'NMS_BOXES', 16 * (144 + 36 + 9))
     generator = ROIPyramidGenerator(selection='nms')
     rois = generator(attention, (96, 96))
     for i in (0, 15, 16, 34):
