@@ -66,7 +66,7 @@ def test_image_size_is_the_configs(name):
     sizes = [
         step.get('crop_size', step.get('scale'))
         for step in pipeline
-        if step.type in ('CenterCrop', 'Resize')
+        if step.type in ('CenterCrop', 'AntialiasedResize')
     ]
     size = MODELS[name]['Metadata']['Image Size']
     assert sizes[-1] in (size, (size, size), [size, size])
