@@ -121,6 +121,8 @@ def trained(tmp_path_factory, minibirds):
 
 
 def pytest_collection_modifyitems(items):
+    # The longest one first: the other workers do the rest meanwhile.
+    items.sort(key=lambda item: item.path.name != 'test_demo.py')
     if not torch.cuda.is_available():
         for item in items:
             if 'gpu' in item.keywords:

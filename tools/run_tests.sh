@@ -10,4 +10,5 @@ source "$(dirname "$0")/setup_env.sh"
 # One thread for each worker: more of them wait for each other's cores. Tests of a file stay
 # together, because those that start several processes use fixed ports.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile "$@"
+exec python -m pytest --numprocesses logical --maxprocesses 4 \
+    --dist loadfile --no-loadscope-reorder "$@"
