@@ -50,7 +50,7 @@ class DataCheckHook(Hook):
             )
         self._misfits = [
             f'{name} is {loaded.get(name, "missing")}, the model has {tuple(value.shape)}'
-            for name, value in _unwrapped(runner.model).state_dict().items()
+            for name, value in unwrapped(runner.model).state_dict().items()
             if loaded.get(name) != tuple(value.shape)
             and not name.endswith('num_batches_tracked')
         ]
@@ -143,7 +143,7 @@ class DataCheckHook(Hook):
 
     @staticmethod
     def _check_head(runner, dataset):
-        head = getattr(_unwrapped(runner.model), 'head', None)
+        head = getattr(unwrapped(runner.model), 'head', None)
         expected = getattr(head, 'num_classes', None)
         classes = _classes(dataset)
         if classes is not None and len(classes) == 1:
@@ -164,7 +164,7 @@ class DataCheckHook(Hook):
         """APCNN refuses a batch of several sizes, but only when it comes."""
         pipeline = getattr(loader.dataset, 'pipeline', None)
         one_by_one = getattr(loader, 'batch_size', 1) == 1
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         if isinstance(model, APCNN) and not one_by_one and not gives_one_size(pipeline):
             raise ValueError(
                 f'The test pipeline of {_describe(loader.dataset)} gives images of '
@@ -185,7 +185,7 @@ class DataCheckHook(Hook):
             )
 
 
-def _unwrapped(model):
+def unwrapped(model):
     """The model in wrappers for distributed training and test-time augmentation."""
     while not hasattr(model, 'head') and hasattr(model, 'module'):
         model = model.module

@@ -4,6 +4,7 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from ..evaluation import ObjectLocalization
+from .data_check_hook import unwrapped
 
 
 @HOOKS.register_module()
@@ -16,9 +17,7 @@ class LocalizationFrameHook(Hook):
 
     def before_test(self, runner):
         """Hand over the generator of a model that has one."""
-        model = runner.model
-        while not hasattr(model, 'roi_generator') and hasattr(model, 'module'):
-            model = model.module  # distributed, or test-time augmentation
+        model = unwrapped(runner.model)
         for metric in runner.test_evaluator.metrics:
             if isinstance(metric, ObjectLocalization) and metric.roi_generator is None:
                 metric.roi_generator = getattr(model, 'roi_generator', None)
