@@ -41,6 +41,7 @@ OTHERS = [
             collect_device='cpu',
         ),
     ),
+    (METRICS, dict(type='Calibration', bins=15, collect_device='cpu')),
     (HOOKS, dict(type='ROIVisualizationHook', interval=10, num_images=4)),
     (
         HOOKS,

@@ -11,6 +11,7 @@ from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.runner import load_checkpoint
 from mmengine.utils import track_iter_progress
@@ -25,6 +26,7 @@ from ..datasets.classes import read_classes
 from ..geometry import OTHER_TRANSFORMS, RESIZING, check_pipeline, to_original
 from ..launch import load_config
 from ..models import APCNN
+from ..models.calibrator import find_other_stage
 from ..visualization import ROIVisualizer
 from .images import (
     Images,
@@ -101,7 +103,13 @@ class APCNNInferencer(ImageClassificationInferencer):
                 f'The checkpoint {pretrained} is not one of the model of the config. Use '
                 f'the config that the training left in its work directory. {error}'
             ) from error
-        meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+        meta = checkpoint.get('meta') or {}
+        other_stage = find_other_stage(meta, self.model.test_stage)
+        if other_stage:
+            MMLogger.get_current_instance().warning(other_stage)
+        # Without a threshold all images are accepted, which says nothing.
+        self.has_threshold = bool(self.model.head.calibrator.threshold.isfinite())
+        meta = meta.get('dataset_meta') or {}
         number = self.model.head.num_classes
         # Without other names, mmpretrain takes those of the data set's class, which
         # are not those of a subset.
@@ -230,15 +238,19 @@ class APCNNInferencer(ImageClassificationInferencer):
         Returns:
             dict: ``image``, the path or None; ``width`` and ``height`` of the original
             image, turned as its EXIF orientation says; ``top``, the best classes, each
-            with ``label``, ``name`` and ``score``; ``raw`` and ``refined``, the same for
-            each stage alone, None for a stage that did not run; ``rois``, each with
+            with ``label``, ``name`` and ``score``; ``novelty``, the larger, the less the
+            image looks like one of the classes; ``accepted``, whether it counts as one of
+            them, None for a checkpoint that tools/calibrate.py has not given a threshold;
+            ``raw`` and ``refined``, the same as ``top`` for each stage alone, None for a
+            stage that did not run; ``rois``, each with
             ``box``, ``level`` (0 is the lowest) and ``score``; ``merged_box``; boxes are
             (x1, y1, x2, y2) in pixels of that original image. ``error`` is None, or all
             that there is beside ``image``.
         """
         path = None if isinstance(image, np.ndarray) else os.fspath(image)
         if not isinstance(outcome, str):
-            keys = ('pred_score', 'stage_scores', 'rois', 'roi_scores', 'merged_box')
+            keys = ('pred_score', 'stage_scores', 'novelty')
+            keys += ('rois', 'roi_scores', 'merged_box')
             numbers = [outcome.get(key) for key in keys if key in outcome]
             if not all(torch.isfinite(values).all() for values in numbers):
                 outcome = 'The scores of this image are not finite: the model is broken.'
@@ -252,7 +264,12 @@ class APCNNInferencer(ImageClassificationInferencer):
             stages[name] = self._best(scores, top_k)
         height, width = outcome.picture_shape
         result = dict(image=path, width=width, height=height)
-        result.update(top=self._best(outcome.pred_score, top_k), **stages)
+        result.update(
+            top=self._best(outcome.pred_score, top_k),
+            accepted=bool(outcome.accepted) if self.has_threshold else None,
+            novelty=float(outcome.novelty),
+            **stages,
+        )
         result.update(rois=[], merged_box=None, error=None)
         if 'rois' in outcome:
             boxes = to_original(outcome.rois, outcome).tolist()

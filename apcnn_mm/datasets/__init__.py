@@ -5,6 +5,7 @@ from .files import IMAGE_EXTENSIONS, find_files
 from .folder import ClassFolders
 from .loading import LoadImage
 from .resize import AntialiasedResize
+from .strangers import Strangers
 from .transforms import RemoveBottomRows
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     'LoadImage',
     'RemoveBottomRows',
     'StanfordCarsWithBoxes',
+    'Strangers',
     'find_files',
 ]

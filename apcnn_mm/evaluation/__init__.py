@@ -1,3 +1,4 @@
+from .calibration import Calibration
 from .object_localization import ObjectLocalization
 
-__all__ = ['ObjectLocalization']
+__all__ = ['Calibration', 'ObjectLocalization']

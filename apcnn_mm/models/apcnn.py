@@ -203,6 +203,17 @@ class APCNN(ClassNames, ImageClassifier):
         levels = zip(*(pyramid.attended for pyramid in pyramids.values()))
         return tuple(torch.cat(level, dim=1) for level in levels)
 
+    def classify(self, inputs: Tensor) -> Tensor:
+        """The logits of each stage that counts and each classifier, not calibrated.
+
+        Args:
+            inputs (Tensor): (N, C, H, W).
+
+        Returns:
+            Tensor: (S, M, N, num_classes) for S stages and M classifiers.
+        """
+        return self.head.logits(self._run_stages(inputs).pyramids)
+
     def loss(self, inputs: Tensor, data_samples: List[DataSample]) -> dict:
         """Calculate the losses of a batch.
 

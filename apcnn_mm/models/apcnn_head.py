@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..arguments import check_choice, check_config, check_number, check_numbers
 from .attention_fpn import AttentionPyramid
+from .calibrator import Calibrator
 from .refinement import roi_guided_dropblock, roi_guided_zoom_in
 from .roi_pyramid import ROIPyramid
 
@@ -136,6 +137,7 @@ class APCNNHead(ClsHead):
         self.concat_classifier = (
             FCClassifier(in_channels * num_levels, *shape) if concat_classifier else None
         )
+        self.calibrator = Calibrator()
 
     @property
     def classifiers(self) -> List[FCClassifier]:
@@ -211,7 +213,7 @@ class APCNNHead(ClsHead):
             feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
                 by its name.
         """
-        return self._stage_logits(feats).mean(dim=0)
+        return self.logits(feats).mean(dim=1).mean(dim=0)
 
     def predict(
         self,
@@ -228,17 +230,31 @@ class APCNNHead(ClsHead):
         Returns:
             List[DataSample]: ``pred_score`` and ``pred_label``, and in ``stage_scores``,
             (len(feats), num_classes), what each stage alone would say, in the order of
-            ``feats``.
+            ``feats``; all are calibrated where the checkpoint is. ``novelty`` and
+            ``accepted``: see :class:`Calibrator`.
         """
-        logits = self._stage_logits(feats)
+        logits = self.logits(feats)
+        novelty, accepted = self.calibrator(logits.flatten(0, 1))
+        logits = logits.mean(dim=1) / self.calibrator.temperature
         predictions = self._get_predictions(logits.mean(dim=0), data_samples)
-        for sample, scores in zip(predictions, logits.softmax(dim=-1).unbind(dim=1)):
+        for sample, scores, *judgement in zip(
+            predictions, logits.softmax(dim=-1).unbind(dim=1), novelty, accepted
+        ):
             sample.stage_scores = scores.clone()
+            sample.novelty, sample.accepted = judgement
         return predictions
 
-    def _stage_logits(self, feats):
-        """(S, N, num_classes) for S stages."""
-        return torch.stack([self.classify(p).mean(dim=0) for p in feats.values()])
+    def logits(self, feats: Dict[str, AttentionPyramid]) -> Tensor:
+        """The logits of each classifier for each stage, as they are: not calibrated.
+
+        Args:
+            feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
+                by its name.
+
+        Returns:
+            Tensor: (S, M, N, num_classes) for S stages and M classifiers.
+        """
+        return torch.stack([self.classify(pyramid) for pyramid in feats.values()])
 
     def loss(
         self, feats: Dict[str, AttentionPyramid], data_samples: List[DataSample], **kwargs
