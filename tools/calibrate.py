@@ -34,15 +34,16 @@ from apcnn_mm.evaluation.calibration import (
 )
 from apcnn_mm.geometry import gives_one_size
 from apcnn_mm.launch import add_arguments, load_config
-from apcnn_mm.models.calibrator import COLDEST, HOTTEST, SCORES
+from apcnn_mm.models.calibrator import COLDEST, SCORES
 
 SEEN = """\
-WARNING: the model was trained on these images. It is surer of them than of new ones, so
-the temperature comes out too low, and the probabilities stay too high; the threshold comes
-out too strict, and more known images will be refused than you want. For a calibration that
-holds, either train with `train.py --holdout`, which leaves a fifth of the training images
-out, and calibrate with the config in its work directory; or have validation and test images
-apart (`split_dataset.py --test 0.2`, --cfg-options test_dataloader.dataset.split=test)."""
+WARNING: the model was trained on these images, and is surer of them than of new ones. They
+cannot show how much too sure it is: the temperature would come out too low, so none below 1
+is taken. And the threshold is too strict: more images of known classes will be refused than
+you want. For a calibration that holds, train with `train.py --holdout`, which leaves out a
+fifth of the training images, and calibrate with the config in its work directory; or have
+pictures for validation and test apart (`split_dataset.py --test 0.2`, and --cfg-options
+test_dataloader.dataset.split=test)."""
 
 
 def parse_args():
@@ -90,15 +91,15 @@ def choose_images(cfg, seed):
         seed (int): Of the share of the training images.
 
     Returns:
-        tuple[dict, str]: The config of a data set, which has the test pipeline, and what
-        there is to say about it.
+        tuple[dict, str, bool]: The config of a data set, which has the test pipeline, what
+        there is to say about it, and whether the model was trained on it.
     """
     test, val = (
         cfg.test_dataloader.dataset,
         (cfg.get('val_dataloader') or {}).get('dataset'),
     )
     if val is not None and not image_paths(val) & image_paths(test):
-        return dict(val, pipeline=test.pipeline), 'The validation split.'
+        return dict(val, pipeline=test.pipeline), 'The validation split.', False
     said = 'There is no validation split'
     if val is not None:
         said = 'Validation and test have the same images, which are for the test'
@@ -106,10 +107,11 @@ def choose_images(cfg, seed):
     if train.type == 'KFoldDataset':
         train.dataset.pipeline = test.pipeline
         train.test_mode = True
-        return train, f'{said}. The training images that were left out of the training.'
+        said += '. The training images that were left out of the training.'
+        return train, said, False
     train.pipeline = test.pipeline
     fold = dict(type='KFoldDataset', num_splits=5, seed=seed, test_mode=True, dataset=train)
-    return fold, f'{said}. A fifth of the training images.\n{SEEN}'
+    return fold, f'{said}. A fifth of the training images.\n{SEEN}', True
 
 
 def image_paths(dataset):
@@ -159,7 +161,7 @@ def main():
     cfg = load_config(args.config, args.cfg_options)
     inferencer = APCNNInferencer(cfg, args.checkpoint, device=args.device)
     model = inferencer.model
-    chosen, said = choose_images(cfg, args.seed)
+    chosen, said, seen = choose_images(cfg, args.seed)
     print(said)
     dataset = DATASETS.build(chosen)
     names = list(dataset.metainfo.get('classes') or ())
@@ -172,18 +174,19 @@ def main():
     before = describe(logits, labels, 1.0)
     calibrator = model.head.calibrator.cpu()
     try:
-        calibrator.fit(logits, labels, args.score, args.accept)
+        coldest = 1.0 if seen else COLDEST
+        calibrator.fit(logits, labels, args.score, args.accept, coldest)
     except ValueError as error:
         sys.exit(str(error))
     temperature = calibrator.temperature.item()
     print(f'\nOn these {len(labels)} images:')
     print(f'    before: {before}')
     print(f'    after:  {describe(logits, labels, temperature)}')
-    if not COLDEST * 1.01 < temperature < HOTTEST / 1.01:
-        print('    There is no best temperature: all images are right, or too many wrong.')
+    if temperature == 1 and not seen:
+        print('There is no best temperature: all images are right, or most are wrong.')
     print(
         f'Images with a novelty ({args.score}) up to {calibrator.threshold:.4g} are '
-        f'accepted: at least {100 * args.accept:g} % of new images of known classes.'
+        f'accepted: at least {100 * args.accept:g} % of those of known classes.'
     )
     if args.strangers is not None:
         strangers = DATASETS.build(

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ..arguments import check_choice, check_number
 
 SCORES = ('max_prob', 'energy', 'disagreement')
-# Where the probabilities have no best temperature: all images right, or no better than
-# chance.
+# Beyond these there is no best temperature: all images are right, or they are no better
+# than chance.
 COLDEST, HOTTEST = 0.05, 20.0
 
 
@@ -84,7 +84,14 @@ class Calibrator(nn.Module):
         disagreement = disagreement + (probs * log_probs).sum(dim=-1).mean(dim=0)
         return torch.stack([max_prob, energy, disagreement])
 
-    def fit(self, logits: Tensor, labels: Tensor, score: str, accept: float = 0.95):
+    def fit(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        score: str,
+        accept: float = 0.95,
+        coldest: float = COLDEST,
+    ):
         """Set temperature and threshold by images that the model was not trained on.
 
         Args:
@@ -93,13 +100,15 @@ class Calibrator(nn.Module):
             score (str): One of ``SCORES``.
             accept (float): The share of images of known classes to accept. Defaults to
                 0.95.
+            coldest (float): See :func:`fit_temperature`. Defaults to ``COLDEST``.
 
         Raises:
             ValueError: If the images are too few for this share.
         """
         check_choice('score', score, SCORES)
         index = SCORES.index(score)
-        self.temperature.fill_(fit_temperature(logits.float().mean(dim=0), labels))
+        fused = logits.float().mean(dim=0)
+        self.temperature.fill_(fit_temperature(fused, labels, coldest))
         self.threshold.fill_(fit_threshold(self.scores(logits)[index], accept))
         self.score.fill_(index)
 
@@ -114,24 +123,31 @@ class Calibrator(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+def fit_temperature(logits: Tensor, labels: Tensor, coldest: float = COLDEST) -> float:
     """The temperature with the smallest cross-entropy (Guo et al., section 4.2).
 
     Args:
         logits (Tensor): (N, C).
         labels (Tensor): (N, ).
+        coldest (float): The lowest temperature to believe in. Defaults to ``COLDEST``.
 
     Returns:
-        float: From ``COLDEST`` to ``HOTTEST``.
+        float: The temperature, 1 where it is not between ``coldest`` and ``HOTTEST``.
     """
     logits = logits.double()
     right = logits.gather(1, labels[:, None])[:, 0]
-    # The cross-entropy is convex in 1 / T: its slope has one zero, found by bisection.
-    low, high = 1 / HOTTEST, 1 / COLDEST
+
+    def slope(beta):
+        """Of the cross-entropy by the inverse temperature, in which it is convex."""
+        expected = ((beta * logits).softmax(dim=1) * logits).sum(dim=1)
+        return (expected - right).mean()
+
+    low, high = 1 / HOTTEST, 1 / coldest
+    if slope(low) >= 0 or slope(high) <= 0:
+        return 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        expected = ((middle * logits).softmax(dim=1) * logits).sum(dim=1)
-        if (expected - right).mean() < 0:
+        if slope(middle) < 0:
             low = middle
         else:
             high = middle

@@ -8,7 +8,6 @@ from mmpretrain.structures import DataSample
 
 from apcnn_mm.models import APCNNTTAModel
 from apcnn_mm.models.calibrator import (
-    HOTTEST,
     SCORES,
     Calibrator,
     fit_temperature,
@@ -40,10 +39,14 @@ def test_temperature_has_the_smallest_cross_entropy():
     assert nll[1] < nll[0] and nll[1] < nll[2]
 
 
-def test_temperature_is_bounded():
-    logits, _ = drawn(50)
-    assert fit_temperature(logits, logits.argmax(1)) == pytest.approx(0.05)
-    assert fit_temperature(logits, logits.argmin(1)) == pytest.approx(HOTTEST)
+def test_no_best_temperature():
+    """All right, all wrong, or colder than what one believes in."""
+    logits, labels = drawn(2000)
+    assert fit_temperature(logits, logits.argmax(1)) == 1
+    assert fit_temperature(logits, logits.argmin(1)) == 1
+    assert fit_temperature(logits / 2, labels) < 0.6
+    assert fit_temperature(logits / 2, labels, coldest=1) == 1
+    assert fit_temperature(2 * logits, labels, coldest=1) > 1.8
 
 
 def test_threshold_accepts_the_share_of_new_images():
