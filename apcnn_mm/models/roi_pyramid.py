@@ -41,6 +41,19 @@ class ROIPyramid(NamedTuple):
     merged_box: Tensor
     image_size: Tuple[int, int]
 
+    def of_images(self, index: Tensor) -> 'ROIPyramid':
+        """The ROIs of some of the images.
+
+        Args:
+            index (Tensor): Which of the N, bool or their numbers.
+        """
+        return self._replace(
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+            valid=self.valid[index],
+            merged_box=self.merged_box[index],
+        )
+
 
 @TASK_UTILS.register_module()
 class ROIPyramidGenerator:
