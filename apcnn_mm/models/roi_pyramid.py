@@ -41,6 +41,19 @@ class ROIPyramid(NamedTuple):
     merged_box: Tensor
     image_size: Tuple[int, int]
 
+    def of_images(self, index: Tensor) -> 'ROIPyramid':
+        """The ROIs of some of the images.
+
+        Args:
+            index (Tensor): Which of the N, bool or their numbers.
+        """
+        return self._replace(
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+            valid=self.valid[index],
+            merged_box=self.merged_box[index],
+        )
+
 
 @TASK_UTILS.register_module()
 class ROIPyramidGenerator:
@@ -65,8 +78,9 @@ class ROIPyramidGenerator:
         center_offset (float): Where the anchors' centres lie in their cells, in units
             of the stride: 0 is the upper left corner, as in the released code, 0.5
             the middle. Defaults to 0.
-        guidance (str): What the anchors' scores are: 'attention', or 'random' numbers
-            for the comparison of Table 4. Defaults to 'attention'.
+        guidance (str): What the anchors' scores are: 'attention', or for comparison
+            'random' numbers (Table 4) or nearness to the 'center' of the image, which is
+            the same for all. Defaults to 'attention'.
         selection (str): How the best anchors are found, with the same result: 'nms' by
             mmcv's operator, 'greedy' by taking the best anchor and striking what overlaps
             it, as often as there are places, or 'auto': 'nms' on CUDA, and 'greedy' on
@@ -94,7 +108,7 @@ class ROIPyramidGenerator:
         check_number('roi_generator.iou_threshold', iou_threshold, 0, 1)
         check_number('roi_generator.border', border, minimum=0, below=0.5)
         check_number('roi_generator.center_offset', center_offset, -1, 1)
-        check_choice('roi_generator.guidance', guidance, ('attention', 'random'))
+        check_choice('roi_generator.guidance', guidance, ('attention', 'random', 'center'))
         self.strides = tuple(strides)
         self.anchor_sizes = tuple(anchor_sizes)
         self.topk = tuple(topk)
@@ -141,9 +155,10 @@ class ROIPyramidGenerator:
                     f'{attention.size(-1)} cells, which is not of stride {stride}: set '
                     'roi_generator.strides to those of the outputs of the backbone.'
                 )
-        if self.guidance == 'random':
+        if self.guidance != 'attention':
             # float32: half precision has few numbers, and ties go to the upper left.
-            spatial = [torch.rand_like(x, dtype=torch.float32) for x in spatial]
+            draw = torch.rand_like if self.guidance == 'random' else _nearness_to_center
+            spatial = [draw(x, dtype=torch.float32) for x in spatial]
             logits = None
         anchors, levels = self._anchors(spatial)
         scores = [self._mask_border(attention.float()) for attention in spatial]
@@ -229,6 +244,15 @@ class ROIPyramidGenerator:
         upper = boxes[..., 2:].masked_fill(absent, 0).amax(dim=1)
         whole = boxes.new_tensor([0, 0, w, h])
         return torch.where(valid.any(1, keepdim=True), torch.cat([lower, upper], 1), whole)
+
+
+def _nearness_to_center(attention, dtype):
+    """1 in the middle of the maps, 0 in the corners, (N, 1, h, w)."""
+    y, x = (
+        torch.linspace(1 / n - 1, 1 - 1 / n, n, dtype=dtype, device=attention.device)
+        for n in attention.shape[-2:]
+    )
+    return (1 - (y[:, None] ** 2 + x**2) / 2).expand(attention.shape)
 
 
 def _is_traced():

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Optional, Sequence
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -163,8 +164,8 @@ class ROIVisualizer(UniversalVisualizer):
 
         Returns:
             np.ndarray: (H, W, 3), one row for each image: the ROIs, and the spatial
-            attention from the high to the low level. The colours of each map go from
-            its lowest to its highest value, so that a flat map still shows a pattern.
+            attention from the high to the low level, all on one scale from 0 to 1. Dots
+            are the object's parts, where the sample has ``object_parts``.
         """
         style = text_style([title, *(self._class_names() or ())])
         columns = 1 + len(attentions[0])
@@ -181,8 +182,14 @@ class ROIVisualizer(UniversalVisualizer):
                     image.shape[:2],
                     mode='bilinear',
                 )
-                axis.imshow(self.draw_featmap(mask[0], image, alpha=0.4))
+                axis.imshow(image)
+                overlay = axis.imshow(mask[0, 0].numpy(), 'jet', vmin=0, vmax=1, alpha=0.5)
                 axis.set_title(f'attention of level {level}', fontsize=8)
+                if 'object_parts' in sample:
+                    x, y = _parts_on_input(sample).T
+                    axis.autoscale(False)  # a crop may leave some out
+                    axis.scatter(x, y, s=9, c='white', edgecolors='black', linewidths=0.5)
+        figure.colorbar(overlay, ax=axes, label='attention', fraction=0.03, aspect=40)
         for axis in axes.flat:
             axis.axis('off')
         names = [f'ROIs of level {level}' for level in levels]
@@ -219,6 +226,13 @@ class ROIVisualizer(UniversalVisualizer):
 
     def _class_names(self) -> Optional[Sequence[str]]:
         return (self.dataset_meta or {}).get('classes')
+
+
+def _parts_on_input(sample):
+    """The object's parts in pixels of the network's input, (P, 2)."""
+    points = torch.tensor(sample.object_parts).float().reshape(-1, 2)
+    # A point is a box without extent.
+    return to_input(points.repeat(1, 2), sample)[:, :2]
 
 
 @contextmanager
