@@ -13,9 +13,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..arguments import check_choice, check_config, check_number
 from .apcnn_head import APCNNHead
 from .attention_fpn import AttentionFPN, AttentionPyramid
-from .backbone_split import find_position, run_onwards, run_until
+from .backbone_split import (
+    find_position,
+    out_indices,
+    run_backbone,
+    run_onwards,
+    run_until,
+)
 from .class_names import ClassNames
 from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
+from .timm_backbone import build_backbone, feature_info
 
 RAW, REFINED, BOTH, CASCADE = 'raw', 'refined', 'both', 'cascade'
 
@@ -48,12 +55,15 @@ class APCNN(ClassNames, ImageClassifier):
     same weights.
 
     Args:
-        backbone (dict): A backbone with several outputs, from low to high.
-        neck (dict): An :class:`AttentionFPN`.
+        backbone (dict): A backbone with several outputs, from low to high, see
+            :func:`build_backbone`.
+        neck (dict): An :class:`AttentionFPN`. Its ``in_channels`` may be left out with a
+            backbone of timm, which tells them.
         head (dict): An :class:`APCNNHead`.
         roi_generator (dict, optional): A :class:`ROIPyramidGenerator`. The two-stage
             model needs one. The one-stage model has no use for ROIs, but with a
-            generator and spatial attention its predictions show them.
+            generator and spatial attention its predictions show them. Its ``strides`` may
+            be left out with a backbone of timm.
         stages (str): 'both' for the two-stage model, 'raw' for the one-stage model,
             which has no refinement. Defaults to 'both'.
         refine_at (str, optional): The refinement position, see :func:`find_position`.
@@ -95,6 +105,13 @@ class APCNN(ClassNames, ImageClassifier):
             if not isinstance(value, (*kind, type(None))):
                 wanted = ' or '.join(k.__name__ for k in kind)
                 raise TypeError(f'model.{name} must be a {wanted}, not {value!r}.')
+        if not isinstance(backbone, nn.Module):
+            backbone = build_backbone(backbone)
+        info = feature_info(backbone)
+        if info and isinstance(neck, dict):
+            neck = {'in_channels': info.channels, **neck}
+        if info and isinstance(roi_generator, dict):
+            roi_generator = {'strides': info.strides, **roi_generator}
         super().__init__(backbone, neck, head, **kwargs)
         for name, part, kind in (
             ('neck', self.neck, AttentionFPN),
@@ -141,7 +158,7 @@ class APCNN(ClassNames, ImageClassifier):
         if not isinstance(roi_generator, ROIPyramidGenerator):
             check_config('model.roi_generator', roi_generator, optional=stages == RAW)
             roi_generator = roi_generator and TASK_UTILS.build(roi_generator)
-        if not getattr(self.backbone, 'out_indices', None):
+        if not out_indices(self.backbone):
             raise TypeError(
                 'model.backbone must be a backbone with several outputs (out_indices), '
                 f'not {type(self.backbone).__name__}.'
@@ -157,6 +174,16 @@ class APCNN(ClassNames, ImageClassifier):
                 f'neck.out_channels={self.neck.out_channels} and '
                 f'head.in_channels={self.head.in_channels} must be the same.'
             )
+        if info:
+            told = {'neck.in_channels': (self.neck.in_channels, info.channels)}
+            if roi_generator is not None:
+                told['roi_generator.strides'] = (roi_generator.strides, info.strides)
+            for name, (given, right) in told.items():
+                if tuple(given) != right:
+                    raise ValueError(
+                        f'model.{name}={tuple(given)}, but the outputs of the backbone '
+                        f'have {right}. Leave it out.'
+                    )
         self.stages = stages
         self.test_stage = test_stage
         self.threshold = threshold
@@ -218,7 +245,7 @@ class APCNN(ClassNames, ImageClassifier):
         """
         check_choice('stage', stage, ('backbone', 'neck', 'pre_logits'))
         if stage == 'backbone':
-            return self.backbone(inputs)
+            return run_backbone(self.backbone, inputs)
         if self._counting == CASCADE:
             raise RuntimeError(
                 "With test_cfg.stage='cascade' some images have the features of two stages "
