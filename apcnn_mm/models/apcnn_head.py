@@ -206,19 +206,24 @@ class APCNNHead(ClsHead):
         embedded = torch.cat([self.embed(pyramid) for pyramid in feats.values()])
         return embedded.transpose(0, 1).flatten(1)
 
-    def forward(self, feats: Dict[str, AttentionPyramid]) -> Tensor:
+    def forward(
+        self, feats: Dict[str, AttentionPyramid], is_refined: Optional[Tensor] = None
+    ) -> Tensor:
         """The mean of all logits, (N, num_classes).
 
         Args:
             feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
                 by its name.
+            is_refined (Tensor, optional): Which images went on to the second stage, (N, ),
+                bool. Defaults to None: all of them.
         """
-        return self.logits(feats).mean(dim=1).mean(dim=0)
+        return self.logits(feats, is_refined).mean(dim=1).mean(dim=0)
 
     def predict(
         self,
         feats: Dict[str, AttentionPyramid],
         data_samples: Optional[List[Optional[DataSample]]] = None,
+        is_refined: Optional[Tensor] = None,
     ) -> List[DataSample]:
         """Predict the classes of a batch.
 
@@ -226,35 +231,52 @@ class APCNNHead(ClsHead):
             feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
                 by its name.
             data_samples (List[DataSample], optional): Where to put the predictions.
+            is_refined (Tensor, optional): Which images went on to the second stage, (N, ),
+                bool. Defaults to None: all of them.
 
         Returns:
             List[DataSample]: ``pred_score`` and ``pred_label``, and in ``stage_scores``,
-            (len(feats), num_classes), what each stage alone would say, in the order of
-            ``feats``; all are calibrated where the checkpoint is. ``novelty`` and
+            (S, num_classes), what each of the image's S stages alone would say, in the
+            order of ``feats``; all are calibrated where the checkpoint is. ``novelty`` and
             ``accepted``: see :class:`Calibrator`.
         """
-        logits = self.logits(feats)
+        logits = self.logits(feats, is_refined)
         novelty, accepted = self.calibrator(logits.flatten(0, 1))
         logits = logits.mean(dim=1) / self.calibrator.temperature
         predictions = self._get_predictions(logits.mean(dim=0), data_samples)
-        for sample, scores, *judgement in zip(
-            predictions, logits.softmax(dim=-1).unbind(dim=1), novelty, accepted
-        ):
-            sample.stage_scores = scores.clone()
+        stages = [len(logits)] * len(predictions)
+        if is_refined is not None:
+            stages = (is_refined + 1).tolist()
+        scores = logits.softmax(dim=-1).unbind(dim=1)
+        for sample, s, stage_scores in zip(predictions, stages, scores):
+            sample.stage_scores = stage_scores[:s].clone()
+        for sample, *judgement in zip(predictions, novelty, accepted):
             sample.novelty, sample.accepted = judgement
         return predictions
 
-    def logits(self, feats: Dict[str, AttentionPyramid]) -> Tensor:
+    def logits(
+        self, feats: Dict[str, AttentionPyramid], is_refined: Optional[Tensor] = None
+    ) -> Tensor:
         """The logits of each classifier for each stage, as they are: not calibrated.
 
         Args:
             feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
                 by its name.
+            is_refined (Tensor, optional): Which images went on to the second stage, (N, ),
+                bool. Defaults to None: all of them.
 
         Returns:
-            Tensor: (S, M, N, num_classes) for S stages and M classifiers.
+            Tensor: (S, M, N, num_classes) for S stages and M classifiers. An image without
+            the second stage has the logits of the first one there, so that their mean is
+            what the first one says.
         """
-        return torch.stack([self.classify(pyramid) for pyramid in feats.values()])
+        logits = [self.classify(pyramid) for pyramid in feats.values()]
+        if is_refined is not None:
+            refined = logits[0].clone()
+            if len(logits) == 2:
+                refined[:, is_refined] = logits[1]
+            logits[1:] = [refined]
+        return torch.stack(logits)
 
     def loss(
         self, feats: Dict[str, AttentionPyramid], data_samples: List[DataSample], **kwargs

@@ -145,6 +145,31 @@ def test_predictions(model):
     assert sum(bool(sample.accepted) for sample in after) == 2
 
 
+@pytest.mark.parametrize('share', [0.0, 0.5, 1.0])
+def test_cascade(model, share):
+    """Images of one stage are judged by its classifiers alone, whoever is beside them."""
+    calibrate(model)
+    images = torch.randn(6, 3, 64, 64)
+    both = model.classify(images)
+    # The confidence that is compared is the calibrated one, as predictions show it.
+    confidence = torch.stack([s.stage_scores[0].max() for s in model.predict(images)])
+    model.test_stage = 'cascade'
+    model.threshold = confidence.quantile(share).item() if share else 0.0
+    is_refined = confidence < model.threshold
+    assert is_refined.sum() == {0.0: 0, 0.5: 3, 1.0: 5}[share]
+    logits, samples = model.classify(images), model.predict(images)
+    expected = both.clone()
+    expected[1, :, ~is_refined] = both[0, :, ~is_refined]
+    torch.testing.assert_close(logits, expected)
+    scores = model.head.calibrator.scores
+    for i, sample in enumerate(samples):
+        one = both[: 2 if is_refined[i] else 1, :, i : i + 1].flatten(0, 1)
+        torch.testing.assert_close(sample.novelty, scores(one)[2, 0])
+        probs = (one.mean((0, 1)) / 2).softmax(0)
+        torch.testing.assert_close(sample.pred_score, probs)
+        assert len(sample.stage_scores) == 1 + is_refined[i]
+
+
 def test_checkpoints(model, recwarn, capsys):
     """One from before there were calibrations loads strictly, and is not calibrated."""
     calibrated, other = deepcopy(model), deepcopy(model)
