@@ -74,9 +74,8 @@ class APCNN(ClassNames, ImageClassifier):
             skips the second pass. ``dict(stage='cascade', threshold=...)`` skips it for
             the images whose raw confidence, the largest softmax probability of the mean
             of the raw stage's logits (calibrated where the checkpoint is), reaches the
-            threshold: at 0 that is 'raw', at 1
-            'both'. ``tools/analysis/tune_cascade.py`` finds a threshold. Defaults to all
-            stages that the model has.
+            threshold: at 0 that is 'raw', at 1 'both'. ``tools/analysis/tune_cascade.py``
+            finds a threshold. Defaults to all stages that the model has.
         **kwargs: Arguments of :class:`ImageClassifier`: ``train_cfg``,
             ``data_preprocessor``, ``pretrained`` and ``init_cfg``.
     """
