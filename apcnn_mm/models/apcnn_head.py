@@ -187,11 +187,24 @@ class APCNNHead(ClsHead):
         Returns:
             Tensor: Refined features Z_n, (N, C, h, w).
         """
-        if self.training:
-            features = roi_guided_dropblock(
-                features, rois, self.dropblock_probs, self.dropblock_gain
-            )
+        features = self.erase(features, rois)
         return roi_guided_zoom_in(features, rois) if self.zoom_in else features
+
+    def erase(self, features: Tensor, rois: ROIPyramid) -> Tensor:
+        """The first half of :meth:`refine`: dropblock in training.
+
+        Args:
+            features (Tensor): Low-level features B_n, (N, C, h, w).
+            rois (ROIPyramid): The ROIs of the raw stage.
+
+        Returns:
+            Tensor: Dropped features D_n, (N, C, h, w).
+        """
+        if not self.training:
+            return features
+        return roi_guided_dropblock(
+            features, rois, self.dropblock_probs, self.dropblock_gain
+        )
 
     def pre_logits(self, feats: Dict[str, AttentionPyramid]) -> Tensor:
         """The features before the last layers, of all classifiers and stages.
