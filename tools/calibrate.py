@@ -134,14 +134,16 @@ def classify(model, dataset, loader):
     """
     loader = dict(loader, dataset=dataset)
     # Images that were padded to one size would be predicted otherwise.
-    if not gives_one_size(getattr(dataset, 'pipeline', None)):
+    inner = getattr(dataset, 'dataset', dataset)  # of a fold
+    if not gives_one_size(getattr(inner, 'pipeline', None)):
         loader['batch_size'] = 1
     loader = Runner.build_dataloader(loader)
     logits, labels = [], []
     for batch in track_iter_progress((loader, len(loader)), file=sys.stderr):
         data = model.data_preprocessor(batch)
         with torch.no_grad():
-            logits.append(model.classify(data['inputs']).flatten(0, 1).float().cpu())
+            scores = model.classify(data['inputs'], data['data_samples'])
+        logits.append(scores.flatten(0, 1).float().cpu())
         labels += [sample.gt_label.cpu() for sample in data['data_samples']]
     return torch.cat(logits, dim=1), torch.cat(labels)
 

@@ -264,17 +264,21 @@ class APCNN(ClassNames, ImageClassifier):
         levels = zip(*(pyramid.attended for pyramid in pyramids.values()))
         return tuple(torch.cat(level, dim=1) for level in levels)
 
-    def classify(self, inputs: Tensor) -> Tensor:
+    def classify(
+        self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None
+    ) -> Tensor:
         """The logits of each stage that counts and each classifier, not calibrated.
 
         Args:
             inputs (Tensor): (N, C, H, W).
+            data_samples (List[DataSample], optional): With the original pictures, where
+                ``refine_at='original'`` needs them.
 
         Returns:
             Tensor: (S, M, N, num_classes) for S stages and M classifiers, see
             :meth:`APCNNHead.logits`.
         """
-        found = self._run_stages(inputs)
+        found = self._run_stages(inputs, self._originals(data_samples))
         return self.head.logits(found.pyramids, found.is_refined)
 
     def loss(self, inputs: Tensor, data_samples: List[DataSample]) -> dict:
