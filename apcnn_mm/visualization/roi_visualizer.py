@@ -145,6 +145,22 @@ class ROIVisualizer(UniversalVisualizer):
             )
         return self.get_image()
 
+    def draw_attention(self, image: np.ndarray, attention: Tensor) -> np.ndarray:
+        """Draw the spatial attention of one level over an image.
+
+        Args:
+            image (np.ndarray): The input of the network, (H, W, 3).
+            attention (Tensor): (h, w).
+
+        Returns:
+            np.ndarray: (H, W, 3). The colours go from the lowest to the highest value of
+            the map, so that a flat map still shows a pattern.
+        """
+        mask = F.interpolate(
+            attention.float().cpu()[None, None], image.shape[:2], mode='bilinear'
+        )
+        return self.draw_featmap(mask[0], image, alpha=0.4)
+
     def draw_figure(
         self,
         images: Sequence[np.ndarray],
@@ -163,8 +179,7 @@ class ROIVisualizer(UniversalVisualizer):
 
         Returns:
             np.ndarray: (H, W, 3), one row for each image: the ROIs, and the spatial
-            attention from the high to the low level. The colours of each map go from
-            its lowest to its highest value, so that a flat map still shows a pattern.
+            attention from the high to the low level, see :meth:`draw_attention`.
         """
         style = text_style([title, *(self._class_names() or ())])
         columns = 1 + len(attentions[0])
@@ -176,12 +191,7 @@ class ROIVisualizer(UniversalVisualizer):
             row[0].set_title(self._caption(sample), fontsize=8, **style)
             levels = range(len(attention) - 1, -1, -1)
             for axis, level in zip(row[1:], levels):
-                mask = F.interpolate(
-                    attention[level].float().cpu()[None, None],
-                    image.shape[:2],
-                    mode='bilinear',
-                )
-                axis.imshow(self.draw_featmap(mask[0], image, alpha=0.4))
+                axis.imshow(self.draw_attention(image, attention[level]))
                 axis.set_title(f'attention of level {level}', fontsize=8)
         for axis in axes.flat:
             axis.axis('off')
