@@ -6,6 +6,7 @@ plumage tone, light, occluders and background vary with every picture and say no
 about the species.
 
     python tools/make_minibirds.py data/minibirds
+    python tools/make_minibirds.py data/small_minibirds --size 512 --bird-size 0.14 0.22
 
 The same arguments give the same bytes (with the same Pillow).
 """
@@ -73,6 +74,9 @@ LANDSCAPE = np.array(
     dtype=np.float32,
 )  # fmt: skip
 OVERSAMPLING = 3
+# Length of the bodies, as share of the picture's side: their boxes then take as much of the
+# picture as most of those of CUB-200-2011.
+BIRD_SIZE = (0.42, 0.7)
 # The last one says to others that the data set is complete.
 LISTS = (
     'images',
@@ -265,16 +269,21 @@ def occluder_shapes(rng, size):
     return shapes
 
 
-def draw_bird(rng, marks, size):
+def draw_bird(rng, marks, size, bird_size=BIRD_SIZE):
     """One picture.
+
+    Args:
+        rng (np.random.Generator): What varies.
+        marks (dict): Those of the species.
+        size (int): Side of the picture in pixels.
+        bird_size (tuple): The smallest and the largest bird, as share of the side.
 
     Returns:
         tuple: The image, the object box (x, y, width, height) and the places of the
         parts (x, y), in pixels.
     """
     shapes, places = bird_shapes(rng, marks)
-    # Boxes then take as much of the picture as most of those of CUB-200-2011.
-    length = rng.uniform(0.42, 0.7) * size
+    length = rng.uniform(*bird_size) * size
     pitch, flip = rng.uniform(-28, 28), rng.choice([-1, 1])
 
     def posed(points):
@@ -301,7 +310,7 @@ def draw_bird(rng, marks, size):
     return Image.fromarray(image.clip(0, 255).astype(np.uint8)), box, posed(places) + shift
 
 
-def make_minibirds(root, classes, train, test, size, seed):
+def make_minibirds(root, classes, train, test, size, seed, bird_size=BIRD_SIZE):
     """Write the data set, ``train`` and ``test`` pictures of each of ``classes``.
 
     Another MiniBirds in the folder is removed first, its lists before its pictures, and the
@@ -316,9 +325,8 @@ def make_minibirds(root, classes, train, test, size, seed):
         (root / 'images' / name).mkdir(parents=True)
         for i in range(train + test):
             number += 1
-            image, box, places = draw_bird(
-                np.random.default_rng([seed, label, i]), marks, size
-            )
+            rng = np.random.default_rng([seed, label, i])
+            image, box, places = draw_bird(rng, marks, size, bird_size)
             path = f'{name}/{name[4:]}_{i + 1:04d}.jpg'
             image.save(root / 'images' / path, quality=92)
             lists['images'].append(path)
@@ -369,10 +377,24 @@ def parse_args():
     parser.add_argument(
         '--size', type=int, default=224, help='side of the images in pixels'
     )
+    parser.add_argument(
+        '--bird-size',
+        type=float,
+        nargs=2,
+        default=BIRD_SIZE,
+        metavar=('SMALLEST', 'LARGEST'),
+        help='length of the birds, as share of the side. Defaults to %(default)s',
+    )
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
     if not 2 <= args.classes <= len(SPECIES):
         parser.error(f'--classes must be between 2 and {len(SPECIES)}, not {args.classes}')
+    smallest, largest = args.bird_size
+    if not 0.05 <= smallest <= largest <= BIRD_SIZE[1]:
+        parser.error(
+            f'--bird-size must be two ordered numbers from 0.05 to {BIRD_SIZE[1]}, '
+            f'not {smallest:g} {largest:g}'
+        )
     for name, least in (('train', 1), ('test', 1), ('size', 32), ('seed', 0)):
         if (value := getattr(args, name)) < least:
             parser.error(f'--{name} must be at least {least}, not {value}')
@@ -382,7 +404,15 @@ def parse_args():
 def main():
     args = parse_args()
     try:
-        make_minibirds(args.out, args.classes, args.train, args.test, args.size, args.seed)
+        make_minibirds(
+            args.out,
+            args.classes,
+            args.train,
+            args.test,
+            args.size,
+            args.seed,
+            args.bird_size,
+        )
     except OSError as error:
         sys.exit(str(error))
     print(

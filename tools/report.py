@@ -3,8 +3,8 @@
     python tools/report.py CONFIG CHECKPOINT --out report
 
 On the test split, or on a folder with one folder of pictures for each class (``--images``).
-``--labels`` adds a page of training labels that may be wrong, and of pictures that are in two
-splits.
+``--labels`` adds a page of training labels that may be wrong, and of pictures that are in
+two splits.
 """
 
 import argparse

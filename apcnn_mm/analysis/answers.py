@@ -62,7 +62,7 @@ class Evaluation(NamedTuple):
 
 
 def split_samples(dataset: dict, classes: Optional[Sequence[str]] = None) -> List[dict]:
-    """The pictures of a data set and their labels.
+    """The pictures of a data set that have labels.
 
     Args:
         dataset (dict): The config of a data set.
@@ -86,7 +86,8 @@ def split_samples(dataset: dict, classes: Optional[Sequence[str]] = None) -> Lis
         )
     if not len(built):
         raise ValueError(f'{dataset["type"]} has no pictures.')
-    return [built.get_data_info(i) for i in range(len(built))]
+    samples = map(built.get_data_info, range(len(built)))
+    return [sample for sample in samples if 'gt_label' in sample]
 
 
 def class_folder_samples(root: str, classes: Optional[Sequence[str]]) -> List[dict]:
@@ -125,8 +126,8 @@ def class_folder_samples(root: str, classes: Optional[Sequence[str]]) -> List[di
         samples.append(dict(img_path=path, gt_label=labels[to_nfc(folder)]))
     if unknown:
         raise ValueError(
-            f'{root} has {_some(sorted(unknown))}, which are no class folders of the model, '
-            f'whose classes are {_some(classes)}. Rename them, or move them out.'
+            f'{root} has {_some(sorted(unknown))}, but the classes of the model are '
+            f'{_some(classes)}. Rename them, or move them out.'
         )
     if not samples:
         raise ValueError(

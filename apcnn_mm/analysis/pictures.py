@@ -3,6 +3,7 @@
 from typing import Callable
 
 import numpy as np
+from matplotlib import colormaps
 from mmcv.image import imresize
 from mmpretrain.registry import VISUALIZERS
 
@@ -42,7 +43,7 @@ def draw_evidence(inferencer: APCNNInferencer) -> Draw:
     Returns:
         Callable[[str], np.ndarray]: From a path to (HEIGHT, W, 3), RGB: the whole picture
         with its ROIs, and what the network gets of it with the attention of each level,
-        from high to low as in Figure 5.
+        from high to low as in Figure 5, all on one scale from 0 (blue) to 1 (red).
     """
     plain = draw_plain(inferencer)
     model = inferencer.model
@@ -56,9 +57,10 @@ def draw_evidence(inferencer: APCNNInferencer) -> Draw:
             model, [inferencer.load(path)]
         )
         tiles = [visualizer.draw_rois(picture, sample, original=True)]
+        size = picture.shape[1::-1]
         for level in reversed(attention):
-            tile = visualizer.draw_attention(image, level)
-            tiles.append(imresize(tile, picture.shape[1::-1]))
+            heat = colormaps['jet'](imresize(level.float().cpu().numpy(), size))[..., :3]
+            tiles.append((0.5 * imresize(image, size) + 127.5 * heat).astype(np.uint8))
         gap = np.full((HEIGHT, 4, 3), 255, np.uint8)
         return np.hstack([part for tile in tiles for part in (tile, gap)][:-1])
 

@@ -19,7 +19,9 @@ class CUBWithBoxes(CUB):
     On top of mmpretrain's :class:`CUB`, the class names come from the folder's own
     ``classes.txt``, so that subsets and other data in this layout work, and each image
     has its ``object_box``: (x1, y1, x2, y2) in pixels of the original image, as float
-    list. It is for evaluation; AP-CNN does not learn from it.
+    list, and, where the folder has ``parts/part_locs.txt``, its ``object_parts``: a list
+    of the places (x, y) of the visible ones. They are for evaluation and figures; AP-CNN
+    does not learn from them.
 
     Args:
         data_root (str): The folder with ``images.txt``.
@@ -67,6 +69,7 @@ class CUBWithBoxes(CUB):
         boxes = {}
         for number, x, y, width, height in read_numbers(file, 5):
             boxes[number] = [x, y, x + width, y + height]
+        parts = self._load_parts()
         data_list = super().load_data_list()
         # The parent keeps the order of images.txt, but not the image numbers.
         files = self._load_data_from_txt(self.ann_file)
@@ -79,7 +82,20 @@ class CUBWithBoxes(CUB):
             if number not in boxes:
                 raise ValueError(f'{file} has no box of image {number}.')
             info['object_box'] = boxes[number]
+            if parts is not None:
+                info['object_parts'] = parts.get(number, [])
         return relabel(data_list, self.names, self.CLASSES, self.data_root)
+
+    def _load_parts(self):
+        """The visible parts of each image, by its number. None without their file."""
+        file = os.path.abspath(os.path.join(self.data_root, 'parts', 'part_locs.txt'))
+        if not os.path.isfile(file):
+            return None
+        parts = {}
+        for number, _, x, y, visible in read_numbers(file, 5):
+            if visible:
+                parts.setdefault(number, []).append([x, y])
+        return parts
 
     def _load_data_from_txt(self, filepath):
         """The parent's, for files with a byte order mark and names with white space."""

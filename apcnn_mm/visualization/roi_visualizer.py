@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Optional, Sequence
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -145,22 +146,6 @@ class ROIVisualizer(UniversalVisualizer):
             )
         return self.get_image()
 
-    def draw_attention(self, image: np.ndarray, attention: Tensor) -> np.ndarray:
-        """Draw the spatial attention of one level over an image.
-
-        Args:
-            image (np.ndarray): The input of the network, (H, W, 3).
-            attention (Tensor): (h, w).
-
-        Returns:
-            np.ndarray: (H, W, 3). The colours go from the lowest to the highest value of
-            the map, so that a flat map still shows a pattern.
-        """
-        mask = F.interpolate(
-            attention.float().cpu()[None, None], image.shape[:2], mode='bilinear'
-        )
-        return self.draw_featmap(mask[0], image, alpha=0.4)
-
     def draw_figure(
         self,
         images: Sequence[np.ndarray],
@@ -179,7 +164,8 @@ class ROIVisualizer(UniversalVisualizer):
 
         Returns:
             np.ndarray: (H, W, 3), one row for each image: the ROIs, and the spatial
-            attention from the high to the low level, see :meth:`draw_attention`.
+            attention from the high to the low level, all on one scale from 0 to 1. Dots
+            are the object's parts, where the sample has ``object_parts``.
         """
         style = text_style([title, *(self._class_names() or ())])
         columns = 1 + len(attentions[0])
@@ -191,8 +177,19 @@ class ROIVisualizer(UniversalVisualizer):
             row[0].set_title(self._caption(sample), fontsize=8, **style)
             levels = range(len(attention) - 1, -1, -1)
             for axis, level in zip(row[1:], levels):
-                axis.imshow(self.draw_attention(image, attention[level]))
+                mask = F.interpolate(
+                    attention[level].float().cpu()[None, None],
+                    image.shape[:2],
+                    mode='bilinear',
+                )
+                axis.imshow(image)
+                overlay = axis.imshow(mask[0, 0].numpy(), 'jet', vmin=0, vmax=1, alpha=0.5)
                 axis.set_title(f'attention of level {level}', fontsize=8)
+                if 'object_parts' in sample:
+                    x, y = _parts_on_input(sample).T
+                    axis.autoscale(False)  # a crop may leave some out
+                    axis.scatter(x, y, s=9, c='white', edgecolors='black', linewidths=0.5)
+        figure.colorbar(overlay, ax=axes, label='attention', fraction=0.03, aspect=40)
         for axis in axes.flat:
             axis.axis('off')
         names = [f'ROIs of level {level}' for level in levels]
@@ -229,6 +226,13 @@ class ROIVisualizer(UniversalVisualizer):
 
     def _class_names(self) -> Optional[Sequence[str]]:
         return (self.dataset_meta or {}).get('classes')
+
+
+def _parts_on_input(sample):
+    """The object's parts in pixels of the network's input, (P, 2)."""
+    points = torch.tensor(sample.object_parts).float().reshape(-1, 2)
+    # A point is a box without extent.
+    return to_input(points.repeat(1, 2), sample)[:, :2]
 
 
 @contextmanager

@@ -35,6 +35,22 @@ def test_subset_with_its_own_classes_and_boxes(root):
             assert info['object_box'] == [x, y, x + width, y + height]
 
 
+def test_visible_parts(root):
+    """Those inside the box of a bird; none where the folder has no such file."""
+    file = root / 'parts' / 'part_locs.txt'
+    first, *others = file.read_text().splitlines()
+    file.write_text('\n'.join([f'{first[:-1]}0', *others]))
+    for split in (build(root), build(root, split='test')):
+        for i in range(len(split)):
+            info = split.get_data_info(i)
+            is_first = info['img_path'].endswith('Plain_Minibird_0001.jpg')
+            assert len(info['object_parts']) == (9 if is_first else 10)
+            x1, y1, x2, y2 = info['object_box']
+            assert all(x1 <= x <= x2 and y1 <= y <= y2 for x, y in info['object_parts'])
+    file.unlink()
+    assert 'object_parts' not in build(root).get_data_info(0)
+
+
 @pytest.mark.parametrize(
     'name', ['images.txt', 'classes.txt', 'bounding_boxes.txt', 'train_test_split.txt']
 )

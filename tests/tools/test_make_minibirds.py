@@ -87,6 +87,27 @@ def test_only_the_part_tells_the_class():
         assert 0 < changed < 0.1 * width * height
 
 
+def test_bird_size():
+    """Small birds, in a picture of the same size."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        image, (x, y, width, height), parts = draw_bird(rng, {}, 256, (0.1, 0.2))
+        assert image.size == (256, 256)
+        # The body is 1.2 to 1.6 lengths with bill and tail.
+        assert 0.1 * 256 < max(width, height) < 1.7 * 0.2 * 256
+        assert ([x, y] < parts).all() and (parts < [x + width, y + height]).all()
+
+
+@pytest.mark.parametrize(
+    'sizes', [('0.2', '0.1'), ('0.01', '0.1'), ('0.5', '0.8'), ('nan', '0.1')]
+)
+def test_wrong_bird_sizes(tmp_path, sizes, monkeypatch, capsys):
+    monkeypatch.setattr('sys.argv', ['tool', str(tmp_path), '--bird-size', *sizes])
+    with pytest.raises(SystemExit):
+        tool.parse_args()
+    assert f'not {sizes[0]} {sizes[1]}' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     'option', [('--classes', '1'), ('--classes', '21'), ('--test', '0'), ('--size', '3')]
 )

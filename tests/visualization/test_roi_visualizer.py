@@ -92,6 +92,25 @@ def test_boxes_on_the_original_image(visualizer, size):
     np.testing.assert_allclose(found, [40, 32, 72, 64], atol=2.5)
 
 
+def test_maps_on_one_scale(visualizer):
+    """The same attention has the same colour in every map, and parts are dots."""
+    grey = np.full((128, 160, 3), 128, np.uint8)
+
+    def panels(levels, **options):
+        figure = visualizer.draw_figure([grey], [sample(**options)], [levels])
+        return figure.astype(int)
+
+    flat = [torch.full((4, 5), value) for value in (0.2, 0.2, 0.9)]
+    figure = panels(flat)
+    h, w = figure.shape[:2]
+    # From the second to the fourth of the four columns: levels 2, 1 and 0.
+    high, middle, low = (figure[h // 2 - 20, int(w * x)] for x in (0.37, 0.58, 0.8))
+    assert np.abs(middle - low).max() <= 1 and np.abs(high - low).max() > 60
+    inside, outside = [[80.0, 64.0]], [[900.0, 64.0]]
+    assert (panels(flat, object_parts=inside) != figure).any()
+    np.testing.assert_array_equal(panels(flat, object_parts=outside), figure)
+
+
 @pytest.mark.parametrize('name', ['$x$', 'Costs $5 or \\$6', '$\\frac{$', 'a\udcffb'])
 def test_names_are_text(visualizer, name):
     """Pairs of $ are no formula, and bytes that are no text no error."""

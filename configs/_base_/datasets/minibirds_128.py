@@ -23,7 +23,7 @@ test_pipeline = [
     dict(type='CenterCrop', crop_size=128),
     dict(
         type='PackInputs',
-        # mmpretrain's, and what the evaluation of boxes reads.
+        # mmpretrain's, and what the evaluation of boxes and the figures read.
         meta_keys=(
             'sample_idx',
             'img_path',
@@ -34,6 +34,7 @@ test_pipeline = [
             'flip_direction',
             'ori_kp',
             'object_box',
+            'object_parts',
         ),
     ),
 ]
