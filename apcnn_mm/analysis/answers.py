@@ -7,6 +7,7 @@ Shape shorthand in this package:
 
 import os
 import os.path as osp
+import sys
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..evaluation import ObjectLocalization
 
 
 class Answers(NamedTuple):
-    """What someone answers to each picture, and how sure he is.
+    """The answers to pictures, and how sure they are.
 
     Attributes:
         labels (np.ndarray): (N, ).
@@ -163,7 +164,7 @@ def evaluate(
     stages = {name: [] for name in inferencer.stage_names}
     stream = inferencer.stream([s['img_path'] for s in samples], batch_size, num_workers)
     for sample, (path, outcome) in zip(
-        samples, track_iter_progress((stream, len(samples)))
+        samples, track_iter_progress((stream, len(samples)), file=sys.stderr)
     ):
         if not isinstance(outcome, str) and not torch.isfinite(outcome.pred_score).all():
             outcome = 'The scores are not finite: the model is broken.'

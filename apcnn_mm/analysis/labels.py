@@ -47,7 +47,8 @@ def find_suspects(labels: np.ndarray, scores: np.ndarray) -> List[Suspect]:
     on average, for the pictures that have its label. Suspects are those that probably are
     of another class than their label says (the off-diagonal of the confident joint,
     Eq. 1 and 2 of Northcutt et al., "Confident learning: estimating uncertainty in
-    dataset labels", 2021).
+    dataset labels", 2021), but for those whose label is the model's answer, as in the
+    authors' package cleanlab.
 
     Args:
         labels (np.ndarray): The given labels, (N, ).
@@ -62,7 +63,8 @@ def find_suspects(labels: np.ndarray, scores: np.ndarray) -> List[Suspect]:
     )
     confident = np.where(scores >= thresholds, scores, -1)
     suggestions = confident.argmax(axis=1)
-    (suspects,) = ((confident.max(axis=1) >= 0) & (suggestions != labels)).nonzero()
+    is_suspect = (confident.max(axis=1) >= 0) & (suggestions != labels)
+    (suspects,) = (is_suspect & (scores.argmax(axis=1) != labels)).nonzero()
     own = scores[suspects, labels[suspects]]
     order = suspects[np.argsort(own, kind='stable')]
     return [Suspect(int(i), int(suggestions[i])) for i in order]
@@ -84,8 +86,8 @@ def find_near_pairs(
     """
     known = np.array([i for i, h in enumerate(hashes) if h is not None], dtype=int)
     splits = np.unique(splits, return_inverse=True)[1][known]
-    bits = np.array([hashes[i] for i in known], dtype=np.float32).reshape(len(known), -1)
-    ones = bits.sum(axis=1)
+    bits = np.array([hashes[i] for i in known], dtype=np.float32)
+    ones = bits.sum(axis=-1)
     pairs, total = [], 0
     for start in range(0, len(known), BLOCK):
         rows = slice(start, start + BLOCK)

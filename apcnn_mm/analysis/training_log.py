@@ -1,6 +1,7 @@
 """The curves of a training from the log in its work directory."""
 
 import json
+import math
 import os.path as osp
 from glob import escape, glob
 from typing import Dict, Tuple
@@ -25,14 +26,15 @@ def read_curves(work_dir: str) -> Dict[str, Tuple[np.ndarray, np.ndarray]]:
     curves = {}
     for path in sorted(glob(osp.join(escape(work_dir), '*', 'vis_data', 'scalars.json'))):
         run = _read_run(path)
-        begin = min((min(values) for values in run.values()), default=0)
+        begin = min((min(values) for values in run.values()), default=math.inf)
+        for name, earlier in curves.items():
+            curves[name] = {x: y for x, y in earlier.items() if x < begin}
         for name, values in run.items():
-            earlier = curves.get(name, {}).items()
-            curves[name] = {x: y for x, y in earlier if x < begin}
-            curves[name].update(values)
+            curves.setdefault(name, {}).update(values)
     return {
         name: (np.array(list(values)), np.array([np.mean(y) for y in values.values()]))
         for name, values in curves.items()
+        if values
     }
 
 
