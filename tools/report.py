@@ -65,7 +65,7 @@ def parse_args():
         parser.error(str(error))
     if args.folds and not args.labels:
         parser.error('--folds needs --labels')
-    args.out = osp.abspath(args.out)
+    args.out = osp.realpath(args.out)
     if osp.lexists(args.out) and not osp.isdir(args.out):
         parser.error(f'--out must be a folder, but {args.out} is a file')
     others = set(os.listdir(args.out)) - PAGES if osp.isdir(args.out) else set()
@@ -117,47 +117,51 @@ def write_labels(args, cfg, inferencer, training, folder):
     )
 
 
-def main():
-    args = parse_args()
+def make_report(args, folder):
+    """Write the pages into a folder that is not there yet.
+
+    Raises:
+        OSError, ValueError: If the data are not those of the model, or not there.
+    """
     cfg = load_config(args.config, args.cfg_options)
     inferencer = APCNNInferencer(cfg, args.checkpoint, device=args.device)
+    if args.images:
+        samples = analysis.class_folder_samples(args.images, inferencer.classes)
+    else:
+        samples = analysis.split_samples(cfg.test_dataloader.dataset, inferencer.classes)
+    training = args.labels and read_training(args, cfg, inferencer.classes)
+    analysis.write_report(
+        folder,
+        analysis.evaluate(inferencer, samples, args.batch_size, args.num_workers),
+        pictures.draw_evidence(inferencer),
+        read_curves(osp.dirname(osp.abspath(args.checkpoint))),
+        {
+            'Config': osp.abspath(args.config),
+            'Checkpoint': osp.abspath(args.checkpoint),
+            'Pictures': osp.abspath(args.images) if args.images else 'the test split',
+            'Made': f'{datetime.now():%Y-%m-%d %H:%M}',
+        },
+        has_labels=args.labels,
+    )
+    if args.labels:
+        write_labels(args, cfg, inferencer, training, folder)
+
+
+def main():
+    args = parse_args()
     try:
-        if args.images:
-            samples = analysis.class_folder_samples(args.images, inferencer.classes)
-        else:
-            samples = analysis.split_samples(
-                cfg.test_dataloader.dataset, inferencer.classes
-            )
-        training = args.labels and read_training(args, cfg, inferencer.classes)
-        evaluation = analysis.evaluate(
-            inferencer, samples, args.batch_size, args.num_workers
-        )
+        os.makedirs(osp.dirname(args.out), exist_ok=True)
+        # A report is whole, or that of before.
+        with tempfile.TemporaryDirectory(
+            dir=osp.dirname(args.out), prefix=f'.{osp.basename(args.out)}.'
+        ) as unfinished:
+            folder = osp.join(unfinished, 'report')
+            make_report(args, folder)
+            if osp.isdir(args.out):
+                shutil.rmtree(args.out)
+            os.replace(folder, args.out)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
-    os.makedirs(osp.dirname(args.out), exist_ok=True)
-    # A report is whole, or that of before.
-    with tempfile.TemporaryDirectory(
-        dir=osp.dirname(args.out), prefix=f'.{osp.basename(args.out)}.'
-    ) as unfinished:
-        folder = osp.join(unfinished, 'report')
-        analysis.write_report(
-            folder,
-            evaluation,
-            pictures.draw_evidence(inferencer),
-            read_curves(osp.dirname(osp.abspath(args.checkpoint))),
-            {
-                'Config': osp.abspath(args.config),
-                'Checkpoint': osp.abspath(args.checkpoint),
-                'Pictures': osp.abspath(args.images) if args.images else 'the test split',
-                'Made': f'{datetime.now():%Y-%m-%d %H:%M}',
-            },
-            has_labels=args.labels,
-        )
-        if args.labels:
-            write_labels(args, cfg, inferencer, training, folder)
-        if osp.isdir(args.out):
-            shutil.rmtree(args.out)
-        os.replace(folder, args.out)
     print(f'\nThe report is complete. Open {osp.join(args.out, "index.html")}')
 
 

@@ -253,7 +253,7 @@ def large(tmp_path_factory):
 
 def test_large(large):
     """The page stays small, and so does the number of pictures."""
-    assert (large / 'index.html').stat().st_size < 2e6
+    assert (large / 'index.html').stat().st_size < 1e6
     assert len(list((large / 'pictures').iterdir())) <= 20 * 2 * 3 + 12 + 3
 
 
