@@ -8,12 +8,36 @@ This is enough for every test pipeline of one resizing, center crops and flips: 
 them leave the centre of the image where it is, up to the rounding to whole pixels.
 """
 
+from typing import NamedTuple, Tuple
+
 import torch
 from torch import Tensor
 
 LOADING = {'LoadImage', 'LoadImageFromFile'}
 RESIZING = {'AntialiasedResize', 'Resize', 'ResizeEdge'}
-OTHER_TRANSFORMS = {'RemoveBottomRows', 'CenterCrop', 'RandomFlip', 'PackInputs'}
+OTHER_TRANSFORMS = {
+    'KeepOriginal',
+    'RemoveBottomRows',
+    'CenterCrop',
+    'RandomFlip',
+    'PackInputs',
+}
+ORIGINAL = 'original'
+
+
+class Original(NamedTuple):
+    """A picture as it was loaded, and where the network's input lies in it.
+
+    Attributes:
+        pixels (Tensor): (H, W, C), as they were loaded: uint8, BGR.
+        view (tuple[float, float, float, float]): ``(a_x, a_y, b_x, b_y)``: the place (x,
+            y) of the input, in pixels, is the place (a_x * x + b_x, a_y * y + b_y) of the
+            picture. A pixel is one unit wide and begins at its number. A mirrored input
+            has a negative scale.
+    """
+
+    pixels: Tensor
+    view: Tuple[float, float, float, float]
 
 
 def check_pipeline(pipeline, loading=None):
@@ -30,7 +54,7 @@ def check_pipeline(pipeline, loading=None):
             resizing, or one that does not know that images are decoded at a fraction of
             their size.
     """
-    for transforms in _views(getattr(pipeline, 'transforms', ())):
+    for transforms in _views(pipeline):
         names = [type(transform).__name__ for transform in transforms]
         resizings = [name for name in names if name in RESIZING]
         unknown = set(names) - LOADING - RESIZING - OTHER_TRANSFORMS
@@ -58,7 +82,7 @@ def gives_one_size(pipeline) -> bool:
     Args:
         pipeline (Compose): The pipeline. A transform that is not known here may do so.
     """
-    for transforms in _views(getattr(pipeline, 'transforms', ())):
+    for transforms in _views(pipeline):
         names = {type(transform).__name__ for transform in transforms}
         keeps_ratio = any(getattr(t, 'keep_ratio', False) for t in transforms)
         resized = names & RESIZING - {'ResizeEdge'} and not keeps_ratio
@@ -68,15 +92,31 @@ def gives_one_size(pipeline) -> bool:
     return True
 
 
-def _views(transforms):
+def keeps_original(pipeline) -> bool:
+    """Whether a pipeline packs the original pictures, for ``refine_at='original'``.
+
+    Args:
+        pipeline (Compose): The pipeline. One that is not known here may do so.
+    """
+    packing = [t for t in _flat(pipeline) if hasattr(t, 'algorithm_keys')]
+    return all(ORIGINAL in transform.algorithm_keys for transform in packing)
+
+
+def _views(pipeline):
     """The transforms of each view of test-time augmentation, or of the only one."""
-    transforms = list(transforms)
+    transforms = list(_flat(pipeline))
     for i, transform in enumerate(transforms):
         if type(transform).__name__ == 'TestTimeAug':
-            return [
-                transforms[:i] + list(view.transforms) for view in transform.subroutines
-            ]
+            return [transforms[:i] + list(_flat(view)) for view in transform.subroutines]
     return [transforms]
+
+
+def _flat(pipeline):
+    """The transforms of a pipeline; those in KeepOriginal are its steps as well."""
+    for transform in getattr(pipeline, 'transforms', ()):
+        yield transform
+        if type(transform).__name__ == 'KeepOriginal':
+            yield from transform.transforms
 
 
 def to_original(boxes: Tensor, sample) -> Tensor:

@@ -7,6 +7,8 @@ from typing import Optional
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import DATASETS
 
 # Settings that are paths, by the last part of their names. ClassFolders has its pictures
 # in the folder `split`; `data_prefix` may have parts of its own.
@@ -89,6 +91,9 @@ def load_config(filename: str, options: Optional[dict] = None) -> Config:
     get the new value. And data loaders without workers lose what is only for workers,
     which PyTorch would refuse.
 
+    Where ``model.head.num_classes`` is None, it becomes the number of classes of the
+    training data.
+
     Args:
         filename (str): The config file.
         options (dict, optional): The options. Defaults to None.
@@ -98,7 +103,8 @@ def load_config(filename: str, options: Optional[dict] = None) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a ``data_root`` is given to a config that has no such variable.
+        ValueError: If a ``data_root`` is given to a config that has no such variable, or
+            if the classes of the training data are to be counted and cannot be.
     """
     if not os.path.isfile(filename):
         raise FileNotFoundError(f'There is no config file {os.path.abspath(filename)}.')
@@ -118,7 +124,25 @@ def load_config(filename: str, options: Optional[dict] = None) -> Config:
             loader.persistent_workers = False
             for key in ('prefetch_factor', 'timeout', 'multiprocessing_context'):
                 loader.pop(key, None)
+    head = cfg.get('model', {}).get('head') or {}
+    if 'num_classes' in head and head.num_classes is None:
+        head.num_classes = _count_classes(cfg)
     return cfg
+
+
+def _count_classes(cfg):
+    """The number of classes of the training data, whose pictures are not looked for."""
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    try:
+        dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'lazy_init': True})
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f'{error}\n(The number of classes is that of the training data, because the '
+            'config has model.head.num_classes=None. To do without the data, use the '
+            'config that the training left in its work directory, or give the number: '
+            '--cfg-options model.head.num_classes=N)'
+        ) from error
+    return len(dataset.metainfo['classes'])
 
 
 def _replace(node, key, old, new):

@@ -33,6 +33,8 @@ def build_model(config, **options):
     """Build the model of a config without pre-trained weights."""
     cfg = Config.fromfile(REPO / 'configs' / config)
     cfg.model.backbone.init_cfg = None
+    if cfg.model.head.num_classes is None:  # as many as the data have
+        cfg.model.head.num_classes = 1000
     cfg.merge_from_dict({f'model.{key}': value for key, value in options.items()})
     return MODELS.build(cfg.model)
 

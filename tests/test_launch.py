@@ -138,3 +138,23 @@ def test_other_errors_are_shown(capsys):
     except ValueError:
         _script.end_quietly(*sys.exc_info())
     assert 'ValueError: wrong' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'config', ['apcnn_r50_folder.py', 'apcnn_mobilenetv2_folder_224.py']
+)
+def test_classes_are_counted(tmp_path, config):
+    """Class folders that are empty count, too."""
+    for split in ('train', 'val'):
+        for name in ('jay', 'owl', 'wren'):
+            (tmp_path / split / name).mkdir(parents=True)
+    path = str(REPO / 'configs' / config)
+    options = {'data_root': str(tmp_path)}
+    assert load_config(path, options).model.head.num_classes == 3
+    given = {'model.head.num_classes': 12}
+    assert load_config(path, {**options, **given}).model.head.num_classes == 12
+    with pytest.raises(ValueError, match='model.head.num_classes=None') as error:
+        load_config(path, {'data_root': str(tmp_path / 'none')})
+    assert str(tmp_path / 'none') in str(error.value)
+    # Without the data, such as for predictions.
+    assert load_config(path, given).model.head.num_classes == 12

@@ -46,9 +46,9 @@ def main():
         empty = '' if all(numbers) else '  (too few, or all nearly the same)'
         print(''.join(f'{number:8}' for number in numbers) + f'  {name}{empty}')
     print(
-        f'\nNext:\n    python tools/check_dataset.py configs/apcnn_r50_folder.py '
-        f'--cfg-options data_root={shlex.quote(args.out)} '
-        f'model.head.num_classes={len(counts["train"])}'
+        '\nNext:\n    python tools/check_dataset.py '
+        'configs/apcnn_mobilenetv2_folder_224.py '
+        f'--cfg-options data_root={shlex.quote(args.out)}'
     )
 
 

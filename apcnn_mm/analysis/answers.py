@@ -47,7 +47,8 @@ class Evaluation(NamedTuple):
         paths (list[str]): The N pictures that could be read.
         labels (np.ndarray): (N, ), their given labels.
         scores (np.ndarray): (N, C), the predicted probabilities.
-        stages (dict[str, Answers]): What each stage alone says, by 'raw' and 'refined'.
+        stages (dict[str, Answers]): What each stage alone says, by 'raw' and 'refined',
+            but for the refined stage of a cascade, which does not see all pictures.
         localization (dict[str, float]): The measures of :class:`ObjectLocalization`, {}
             where there are no boxes of objects.
         unreadable (dict[str, str]): Why the other pictures could not be predicted.
@@ -191,7 +192,11 @@ def evaluate(
         paths,
         np.array(labels),
         np.stack(scores),
-        {name: Answers(*map(np.array, zip(*best))) for name, best in stages.items()},
+        {
+            name: Answers(*map(np.array, zip(*best)))
+            for name, best in stages.items()
+            if len(best) == len(paths)
+        },
         localization.compute_metrics(localization.results),
         unreadable,
     )

@@ -159,7 +159,7 @@ class APCNNInferencer(ImageClassificationInferencer):
     def stage_names(self) -> Tuple[str, ...]:
         """Whose scores a prediction's ``stage_scores`` are: 'raw', 'refined' or both."""
         stage = self.model.test_stage
-        return ('raw', 'refined') if stage == 'both' else (stage,)
+        return ('raw', 'refined') if stage in ('both', 'cascade') else (stage,)
 
     def load(self, image: InputType) -> dict:
         """Put an image through the test pipeline.

@@ -4,6 +4,7 @@ from .cub import CUBWithBoxes
 from .files import IMAGE_EXTENSIONS, find_files
 from .folder import ClassFolders
 from .loading import LoadImage
+from .original import KeepOriginal
 from .resize import AntialiasedResize
 from .transforms import RemoveBottomRows
 
@@ -13,6 +14,7 @@ __all__ = [
     'CUBWithBoxes',
     'ClassFolders',
     'FGVCAircraftWithBoxes',
+    'KeepOriginal',
     'LoadImage',
     'RemoveBottomRows',
     'StanfordCarsWithBoxes',

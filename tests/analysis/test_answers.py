@@ -45,6 +45,15 @@ def test_one_stage(inferencer, samples, monkeypatch):
     assert evaluation.stages['raw'].labels.tolist() == evaluation.scores.argmax(1).tolist()
 
 
+def test_cascade(inferencer, samples, monkeypatch):
+    """Its refined stage has not seen all pictures."""
+    surenesses = np.sort(evaluate(inferencer, samples).stages['raw'].scores)
+    monkeypatch.setattr(inferencer.model, 'test_stage', 'cascade')
+    monkeypatch.setattr(inferencer.model, 'threshold', float(surenesses[5:7].mean()))
+    evaluation = evaluate(inferencer, samples)
+    assert list(evaluation.stages) == ['raw'] and len(evaluation.scores) == 12
+
+
 def test_pictures_that_cannot_be_predicted(inferencer, samples, tmp_path, monkeypatch):
     broken = tmp_path / 'broken.jpg'
     broken.write_text('no picture')

@@ -195,6 +195,22 @@ def test_random_guidance():
     assert torch.equal(generator(attention, (448, 448)).boxes, first.boxes)
 
 
+def test_central_guidance():
+    """The same boxes around the middle, whatever the attention of an image."""
+    attention = random_attention(2, 448, 320, seed=0)
+    generator = ROIPyramidGenerator(guidance='center', center_offset=0.5)
+    rois = generator(attention, (448, 320))
+    assert rois.valid.all() and torch.equal(rois.boxes[0], rois.boxes[1])
+    x1, y1, x2, y2 = rois.merged_box[0].tolist()
+    assert x1 > 0 and y1 > 0 and x2 < 319 and y2 < 447
+    # An anchor of each level's side lies in the middle, to within a cell.
+    best = rois.boxes[0, [0, 5, 8]]
+    centers = (best[:, :2] + best[:, 2:]) / 2
+    assert (
+        (centers - torch.tensor([160, 224])).abs() <= torch.tensor([[8], [16], [32]])
+    ).all()
+
+
 def test_no_gradient():
     attention = [a.requires_grad_() for a in random_attention(1, 64, 64, seed=0)]
     rois = ROIPyramidGenerator()(attention, (64, 64))

@@ -17,5 +17,5 @@ def test_command(run_main, tmp_path):
     done = run_main(*command)
     assert done.returncode == 0, done.stderr
     assert '       4       1  jay\n       4       1  wren\n' in done.stdout
-    assert f"data_root='{out}' model.head.num_classes=2" in done.stdout
+    assert f"data_root='{out}'\n" in done.stdout
     assert f'Nothing was made: {out} is there already' in run_main(*command).stderr

@@ -72,7 +72,7 @@ def test_own_folder(run_main, tmp_path):
     ]
     leaf = ['configs/apcnn_r50_folder.py', '--work-dir', tmp_path / 'run']
     leaf += ['--cfg-options', f'data_root={tmp_path}', *small]
-    done = run_main(script, *leaf, 'model.head.num_classes=3')
+    done = run_main(script, *leaf)
     assert done.returncode == 0, done.stderr[-3000:]
     checkpoint = torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=False)
     assert checkpoint['meta']['dataset_meta']['classes'] == ('jay', 'owl', 'wren')
