@@ -23,6 +23,12 @@ OTHER_TRANSFORMS = {
     'PackInputs',
 }
 ORIGINAL = 'original'
+# How a pipeline keeps them.
+KEEPING = (
+    "Put the pipeline's transforms that resize, crop and flip into dict(type="
+    "'KeepOriginal', max_size=1024, transforms=[...]), and give PackInputs "
+    "algorithm_keys=('original',). configs/ablation/refine_original.py does so."
+)
 
 
 class Original(NamedTuple):
@@ -34,10 +40,22 @@ class Original(NamedTuple):
             y) of the input, in pixels, is the place (a_x * x + b_x, a_y * y + b_y) of the
             picture. A pixel is one unit wide and begins at its number. A mirrored input
             has a negative scale.
+        input_shape (tuple[int, int]): The height and width of that input.
     """
 
     pixels: Tensor
     view: Tuple[float, float, float, float]
+    input_shape: Tuple[int, int]
+
+    def fits(self, sample) -> bool:
+        """Whether nothing has resized, cropped or flipped the input of a sample since."""
+        mirrored = [scale < 0 for scale in self.view[:2]]
+        flipped = [
+            bool(sample.get('flip')) and sample.get('flip_direction') in (name, 'diagonal')
+            for name in ('horizontal', 'vertical')
+        ]
+        shape = sample.get('img_shape') or self.input_shape
+        return tuple(shape[:2]) == self.input_shape and mirrored == flipped
 
 
 def check_pipeline(pipeline, loading=None):
