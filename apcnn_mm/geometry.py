@@ -8,7 +8,7 @@ This is enough for every test pipeline of one resizing, center crops and flips: 
 them leave the centre of the image where it is, up to the rounding to whole pixels.
 """
 
-from typing import NamedTuple, Tuple
+from typing import Any, Dict, NamedTuple, Tuple
 
 import torch
 from torch import Tensor
@@ -40,22 +40,19 @@ class Original(NamedTuple):
             y) of the input, in pixels, is the place (a_x * x + b_x, a_y * y + b_y) of the
             picture. A pixel is one unit wide and begins at its number. A mirrored input
             has a negative scale.
-        input_shape (tuple[int, int]): The height and width of that input.
+        noted (dict): What the pipeline had noted of that input: ``img_shape``, ``flip``
+            and ``flip_direction``.
     """
 
     pixels: Tensor
     view: Tuple[float, float, float, float]
-    input_shape: Tuple[int, int]
+    noted: Dict[str, Any]
 
     def fits(self, sample) -> bool:
         """Whether nothing has resized, cropped or flipped the input of a sample since."""
-        mirrored = [scale < 0 for scale in self.view[:2]]
-        flipped = [
-            bool(sample.get('flip')) and sample.get('flip_direction') in (name, 'diagonal')
-            for name in ('horizontal', 'vertical')
-        ]
-        shape = sample.get('img_shape') or self.input_shape
-        return tuple(shape[:2]) == self.input_shape and mirrored == flipped
+        return all(
+            sample.get(key) == value for key, value in self.noted.items() if key in sample
+        )
 
 
 def check_pipeline(pipeline, loading=None):
@@ -116,8 +113,11 @@ def keeps_original(pipeline) -> bool:
     Args:
         pipeline (Compose): The pipeline. One that is not known here may do so.
     """
-    packing = [t for t in _flat(pipeline) if hasattr(t, 'algorithm_keys')]
-    return all(ORIGINAL in transform.algorithm_keys for transform in packing)
+    return all(
+        ORIGINAL in getattr(transform, 'algorithm_keys', (ORIGINAL,))
+        for transforms in _views(pipeline)
+        for transform in transforms
+    )
 
 
 def _views(pipeline):

@@ -95,7 +95,8 @@ class KeepOriginal(BaseTransform):
             )
         # A copy: transforms behind this one may change the input in place.
         pixels = torch.from_numpy(picture.reshape(*picture.shape[:2], -1).copy())
-        results[ORIGINAL] = Original(pixels, view, tuple(results['img'].shape[:2]))
+        noted = {k: results.get(k) for k in ('img_shape', 'flip', 'flip_direction')}
+        results[ORIGINAL] = Original(pixels, view, noted)
         return results
 
     @staticmethod

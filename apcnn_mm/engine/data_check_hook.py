@@ -5,7 +5,13 @@ from mmpretrain.evaluation import Accuracy
 from mmpretrain.registry import HOOKS
 
 from ..evaluation import ObjectLocalization
-from ..geometry import check_pipeline, gives_one_size
+from ..geometry import (
+    KEEPING,
+    ORIGINAL,
+    check_pipeline,
+    gives_one_size,
+    keeps_original,
+)
 from ..models import APCNN
 from .monitor_check import check_monitored
 from .resume_check import ignored_settings
@@ -73,7 +79,8 @@ class DataCheckHook(Hook):
 
         Raises:
             ValueError: If they do not, if the training data do not fill a batch, if boxes
-                cannot be followed through the validation pipeline, or if no metric
+                cannot be followed through the validation pipeline, if a pipeline does not
+                keep the original pictures for a second look at them, or if no metric
                 reports what others wait for.
         """
         loader = runner.train_dataloader
@@ -87,8 +94,10 @@ class DataCheckHook(Hook):
                 'train_dataloader.batch_size to a smaller number, at least 2.'
             )
         self._check_head(runner, train)
+        self._check_originals(runner, train)
         if runner.val_loop is not None:
             val = runner.val_dataloader.dataset
+            self._check_originals(runner, val)
             self._check_metrics(runner.val_evaluator, val)
             self._check_head(runner, val)
             self._check_sizes(runner, runner.val_dataloader)
@@ -117,6 +126,7 @@ class DataCheckHook(Hook):
         self._check_metrics(evaluator, loader.dataset)
         self._check_head(runner, loader.dataset)
         self._check_sizes(runner, loader)
+        self._check_originals(runner, loader.dataset)
         whose = 'the checkpoint or the training'
         self._check_names(loader.dataset, self._trained_classes, whose)
 
@@ -172,6 +182,15 @@ class DataCheckHook(Hook):
                 'padded to the size of its neighbours is predicted otherwise. Add '
                 "dict(type='CenterCrop', crop_size=...), resize to one fixed scale, or "
                 'set test_dataloader.batch_size=1 and val_dataloader.batch_size=1.'
+            )
+
+    @staticmethod
+    def _check_originals(runner, dataset):
+        refine_at = getattr(unwrapped(runner.model), 'refine_at', None)
+        if refine_at == ORIGINAL and not keeps_original(getattr(dataset, 'pipeline', None)):
+            raise ValueError(
+                f"model.refine_at='original', but the pipeline of {_describe(dataset)} does "
+                f'not keep the original pictures. {KEEPING}'
             )
 
     @staticmethod
