@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..arguments import check_choice, check_config, check_number
-from ..geometry import ORIGINAL, Original
+from ..geometry import KEEPING, ORIGINAL, Original
 from .apcnn_head import APCNNHead
 from .attention_fpn import AttentionFPN, AttentionPyramid
 from .backbone_split import (
@@ -410,11 +410,12 @@ class APCNN(ClassNames, ImageClassifier):
         originals = [sample.pop(ORIGINAL, None) for sample in data_samples or ()]
         if not originals or None in originals:
             raise ValueError(
-                "model.refine_at='original' needs the original pictures, which the "
-                'pipeline has not kept. Put its transforms that resize, crop and flip into '
-                "dict(type='KeepOriginal', max_size=..., transforms=[...]) and give "
-                "PackInputs algorithm_keys=('original',), in all pipelines, as "
-                'configs/ablation/refine_original.py does.'
+                f"model.refine_at='original' needs the original pictures. {KEEPING}"
+            )
+        if not all(map(Original.fits, originals, data_samples)):
+            raise ValueError(
+                'Behind KeepOriginal the input was resized, cropped or flipped, and '
+                f'nobody knows where it lies in the original picture. {KEEPING}'
             )
         return originals
 

@@ -27,7 +27,7 @@ def zoom_into_originals(
         where they lie inside the picture, (N, 1, h, w), bool. Outside they are 0.
     """
     looks = []
-    for (pixels, view), box in zip(originals, boxes.float()):
+    for (pixels, view, _), box in zip(originals, boxes.float()):
         scale, offset = box.new_tensor(view).view(2, 1, 2)
         corners = box.view(2, 2) * scale + offset
         picture = pixels.to(box.device, non_blocking=True).permute(2, 0, 1)
