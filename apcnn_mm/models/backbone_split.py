@@ -21,10 +21,13 @@ from mmpretrain.models.backbones import (
 )
 from torch import Tensor
 
+from ..geometry import ORIGINAL
 from .alexnet import PyramidAlexNet
 from .timm_backbone import feature_info, gives_channels_last, list_modules
 
 INPUT = 'input'
+# Positions in front of the backbone: it runs twice as a whole.
+PICTURES = [ORIGINAL, INPUT]
 _FAMILIES: Dict[type, Callable[[nn.Module], List['Block']]] = {}
 
 
@@ -75,14 +78,14 @@ def refinement_positions(backbone: nn.Module) -> List[str]:
         backbone (nn.Module): An mmpretrain backbone with several outputs.
 
     Returns:
-        list[str]: 'input' and, for a known family, the names of the blocks up to the one
-        of the lowest pyramid level, B_n in the paper.
+        list[str]: 'original', 'input' and, for a known family, the names of the blocks up
+        to the one of the lowest pyramid level, B_n in the paper.
 
     Raises:
         ValueError: If the backbone's outputs make no pyramid.
     """
     blocks = _blocks(backbone)
-    return [INPUT, *(_up_to_lowest_output(backbone, blocks) if blocks else [])]
+    return [*PICTURES, *(_up_to_lowest_output(backbone, blocks) if blocks else [])]
 
 
 def find_position(backbone: nn.Module, refine_at: Optional[str] = None) -> str:
@@ -90,8 +93,9 @@ def find_position(backbone: nn.Module, refine_at: Optional[str] = None) -> str:
 
     Args:
         backbone (nn.Module): An mmpretrain backbone with several outputs.
-        refine_at (str | None): 'input' or the name of the block after which the features
-            are refined. None is the block of the lowest pyramid level, B_n in the paper.
+        refine_at (str | None): 'original' for the picture as it was loaded, 'input' for
+            the network's input, or the name of the block after which the features are
+            refined. None is the block of the lowest pyramid level, B_n in the paper.
             Defaults to None.
 
     Raises:
@@ -100,11 +104,12 @@ def find_position(backbone: nn.Module, refine_at: Optional[str] = None) -> str:
     """
     positions = refinement_positions(backbone)
     name = _name(backbone)
-    if positions == [INPUT] and refine_at != INPUT:
+    if positions == PICTURES and refine_at not in PICTURES:
         supported = ', '.join(sorted(family.__name__ for family in _FAMILIES))
         raise ValueError(
             f'Nobody has told how {name} splits into blocks: it can only be refined '
-            "at the input image (model.refine_at='input'). Backbones with the "
+            "at the input image (model.refine_at='input') or the original picture "
+            "(model.refine_at='original'). Backbones with the "
             f'forward of {supported} can be refined after a block, those of timm where '
             f'they are a row of modules; to add one, see {__name__}.'
         )
@@ -127,7 +132,7 @@ def run_until(backbone: nn.Module, images: Tensor, refine_at: Optional[str]) -> 
         refine_at (str | None): See :func:`find_position`.
 
     Returns:
-        Tensor: B_n, (N, C, h, w). The images themselves at 'input'.
+        Tensor: B_n, (N, C, h, w). The images themselves at 'original' and 'input'.
 
     Raises:
         ValueError: If there is more than one tensor to refine.
@@ -190,7 +195,7 @@ def _split(backbone, refine_at):
     backbone, or another backbone into a model.
     """
     position = find_position(backbone, refine_at)
-    if position == INPUT:
+    if position in PICTURES:
         return [], []
     blocks = _blocks(backbone)
     end = [block.name for block in blocks].index(position) + 1

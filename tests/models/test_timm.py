@@ -158,7 +158,7 @@ def test_strides_that_are_no_powers_of_two():
         out_indices=(0, 1),
     )
     backbone = build_backbone(backbone_config('sequencer2d_s', **options))
-    assert refinement_positions(backbone) == ['input']
+    assert refinement_positions(backbone) == ['original', 'input']
 
 
 @pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
