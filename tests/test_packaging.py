@@ -44,6 +44,7 @@ def test_parameters(name):
     # One of each architecture: the others differ in the last layer.
     [
         'apcnn_convnext_cub',
+        'apcnn_efficientnet_lite0_cub_224',
         'apcnn_mobilenetv2_cub_224',
         'apcnn_r18_minibirds',
         'apcnn_r50_cub',

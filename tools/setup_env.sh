@@ -27,7 +27,7 @@ is_supported() {
 
 is_complete() {
     ! compgen -G "$unfinished*" >/dev/null &&
-        python -c 'import apcnn_mm, hypothesis, pytest, ruff, xdist' >/dev/null 2>&1
+        python -c 'import apcnn_mm, hypothesis, pytest, ruff, timm, xdist' >/dev/null 2>&1
 }
 
 # Run pip and tell, every half minute, that this is alive.
@@ -96,7 +96,7 @@ set_up() {
         echo "This environment has packages of the other family ($others); nothing is" \
             "installed over them. Choose another environment, or install what is" \
             "missing:" >&2
-        python -c 'import apcnn_mm, hypothesis, pytest, ruff, xdist'
+        python -c 'import apcnn_mm, hypothesis, pytest, ruff, timm, xdist'
         return 1
     fi
     echo "Setting up the environment $prefix. Should this be interrupted, run it again."

@@ -246,7 +246,7 @@ class APCNNInferencer(ImageClassificationInferencer):
             return dict(image=path, error=outcome)
         stages = dict.fromkeys(('raw', 'refined'))
         names = [self.model.test_stage]
-        if names == ['both']:
+        if names[0] in ('both', 'cascade'):
             names = ['raw', 'refined']
         for name, scores in zip(names, outcome.stage_scores):
             stages[name] = self._best(scores, top_k)

@@ -1,5 +1,6 @@
 """AP-CNN: attention pyramid convolutional neural network."""
 
+from itertools import compress
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import torch
@@ -10,16 +11,23 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..arguments import check_choice, check_config
+from ..arguments import check_choice, check_config, check_number
 from ..geometry import KEEPING, ORIGINAL, Original
 from .apcnn_head import APCNNHead
 from .attention_fpn import AttentionFPN, AttentionPyramid
-from .backbone_split import find_position, run_onwards, run_until
+from .backbone_split import (
+    find_position,
+    out_indices,
+    run_backbone,
+    run_onwards,
+    run_until,
+)
 from .class_names import ClassNames
 from .original import cut_and_resize, zoom_into_originals
 from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
+from .timm_backbone import build_backbone, feature_info
 
-RAW, REFINED, BOTH = 'raw', 'refined', 'both'
+RAW, REFINED, BOTH, CASCADE = 'raw', 'refined', 'both', 'cascade'
 
 
 class Findings(NamedTuple):
@@ -27,15 +35,18 @@ class Findings(NamedTuple):
 
     Attributes:
         pyramids (Dict[str, AttentionPyramid]): Of each stage that counts, by its name,
-            'raw' before 'refined'.
+            'raw' before 'refined'. In a cascade, 'refined' has M of the N images.
         attention (Tuple[Tensor] | None): The raw stage's spatial attention, (N, 1, h, w)
             for each level from low to high.
         rois (ROIPyramid | None): The raw stage's ROIs. None where nobody asked for them.
+        is_refined (Tensor | None): In a cascade, which images are the M of the refined
+            stage, (N, ), bool. Otherwise None.
     """
 
     pyramids: Dict[str, AttentionPyramid]
     attention: Optional[Tuple[Tensor, ...]]
     rois: Optional[ROIPyramid]
+    is_refined: Optional[Tensor]
 
 
 @MODELS.register_module()
@@ -47,12 +58,15 @@ class APCNN(ClassNames, ImageClassifier):
     same weights.
 
     Args:
-        backbone (dict): A backbone with several outputs, from low to high.
-        neck (dict): An :class:`AttentionFPN`.
+        backbone (dict): A backbone with several outputs, from low to high, see
+            :func:`build_backbone`.
+        neck (dict): An :class:`AttentionFPN`. Its ``in_channels`` may be left out with a
+            backbone of timm, which tells them.
         head (dict): An :class:`APCNNHead`.
         roi_generator (dict, optional): A :class:`ROIPyramidGenerator`. The two-stage
             model needs one. The one-stage model has no use for ROIs, but with a
-            generator and spatial attention its predictions show them.
+            generator and spatial attention its predictions show them. Its ``strides`` may
+            be left out with a backbone of timm.
         stages (str): 'both' for the two-stage model, 'raw' for the one-stage model,
             which has no refinement. Defaults to 'both'.
         refine_at (str, optional): The refinement position, see :func:`find_position`.
@@ -60,7 +74,11 @@ class APCNN(ClassNames, ImageClassifier):
             needs ``KeepOriginal`` in the pipelines. Defaults to None.
         test_cfg (dict, optional): ``dict(stage=...)`` says whose prediction counts at
             test time: 'both' (the mean of their logits), 'refined', or 'raw', which
-            skips the second pass. Defaults to all stages that the model has.
+            skips the second pass. ``dict(stage='cascade', threshold=...)`` skips it for
+            the images whose raw confidence, the largest softmax probability of the mean
+            of the raw stage's logits, reaches the threshold: at 0 that is 'raw', at 1
+            'both'. ``tools/analysis/tune_cascade.py`` finds a threshold. Defaults to all
+            stages that the model has.
         **kwargs: Arguments of :class:`ImageClassifier`: ``train_cfg``,
             ``data_preprocessor``, ``pretrained`` and ``init_cfg``.
     """
@@ -90,6 +108,13 @@ class APCNN(ClassNames, ImageClassifier):
             if not isinstance(value, (*kind, type(None))):
                 wanted = ' or '.join(k.__name__ for k in kind)
                 raise TypeError(f'model.{name} must be a {wanted}, not {value!r}.')
+        if not isinstance(backbone, nn.Module):
+            backbone = build_backbone(backbone)
+        info = feature_info(backbone)
+        if info and isinstance(neck, dict):
+            neck = {'in_channels': info.channels, **neck}
+        if info and isinstance(roi_generator, dict):
+            roi_generator = {'strides': info.strides, **roi_generator}
         super().__init__(backbone, neck, head, **kwargs)
         for name, part, kind in (
             ('neck', self.neck, AttentionFPN),
@@ -104,11 +129,21 @@ class APCNN(ClassNames, ImageClassifier):
             raise TypeError(f'model.test_cfg must be a dict, not {test_cfg!r}.')
         test_cfg = dict(test_cfg or {})
         test_stage = test_cfg.pop('stage', stages)
+        check_choice('model.test_cfg.stage', test_stage, (BOTH, REFINED, RAW, CASCADE))
+        threshold = test_cfg.pop('threshold', None)
         if test_cfg:
             raise ValueError(
-                f"model.test_cfg may only have 'stage', not {sorted(test_cfg)}."
+                f"model.test_cfg may only have 'stage' and 'threshold', not "
+                f'{sorted(test_cfg)}.'
             )
-        check_choice('model.test_cfg.stage', test_stage, (BOTH, REFINED, RAW))
+        if test_stage == CASCADE:
+            check_number('model.test_cfg.threshold', threshold, minimum=0, maximum=1)
+        elif threshold is not None:
+            raise ValueError(
+                f'model.test_cfg.threshold={threshold!r} is for a cascade, but '
+                f"test_cfg.stage is {test_stage!r}. Set test_cfg.stage='cascade' or leave "
+                'the threshold out.'
+            )
         if stages == RAW and test_stage != RAW:
             raise ValueError(
                 f"test_cfg.stage={test_stage!r} needs a second stage, but stages='raw' "
@@ -126,7 +161,7 @@ class APCNN(ClassNames, ImageClassifier):
         if not isinstance(roi_generator, ROIPyramidGenerator):
             check_config('model.roi_generator', roi_generator, optional=stages == RAW)
             roi_generator = roi_generator and TASK_UTILS.build(roi_generator)
-        if not getattr(self.backbone, 'out_indices', None):
+        if not out_indices(self.backbone):
             raise TypeError(
                 'model.backbone must be a backbone with several outputs (out_indices), '
                 f'not {type(self.backbone).__name__}.'
@@ -142,8 +177,19 @@ class APCNN(ClassNames, ImageClassifier):
                 f'neck.out_channels={self.neck.out_channels} and '
                 f'head.in_channels={self.head.in_channels} must be the same.'
             )
+        if info:
+            told = {'neck.in_channels': (self.neck.in_channels, info.channels)}
+            if roi_generator is not None:
+                told['roi_generator.strides'] = (roi_generator.strides, info.strides)
+            for name, (given, right) in told.items():
+                if tuple(given) != right:
+                    raise ValueError(
+                        f'model.{name}={tuple(given)}, but the outputs of the backbone '
+                        f'have {right}. Leave it out.'
+                    )
         self.stages = stages
         self.test_stage = test_stage
+        self.threshold = threshold
         self.roi_generator = roi_generator
         self.refine_at = refine_at if stages == BOTH else 'input'
         find_position(self.backbone, self.refine_at)  # or an error now
@@ -182,7 +228,8 @@ class APCNN(ClassNames, ImageClassifier):
                 'maps lie on the enlarged picture. Set '
                 '--cfg-options model.test_cfg.stage=raw or model.test_cfg.stage=both.'
             )
-        return self.head(self._run_stages(inputs).pyramids)
+        found = self._run_stages(inputs)
+        return self.head(found.pyramids, found.is_refined)
 
     def extract_feat(self, inputs: Tensor, stage: str = 'neck'):
         """Extract features.
@@ -198,10 +245,19 @@ class APCNN(ClassNames, ImageClassifier):
                 - 'pre_logits': Those before the last layers, (N, D).
 
                 Defaults to 'neck'.
+
+        Raises:
+            RuntimeError: If the model is a cascade, where images differ in their stages.
         """
         check_choice('stage', stage, ('backbone', 'neck', 'pre_logits'))
         if stage == 'backbone':
-            return self.backbone(inputs)
+            return run_backbone(self.backbone, inputs)
+        if self._counting == CASCADE:
+            raise RuntimeError(
+                "With test_cfg.stage='cascade' some images have the features of two stages "
+                'and others of one. Set --cfg-options model.test_cfg.stage=raw or '
+                'model.test_cfg.stage=both.'
+            )
         pyramids = self._run_stages(inputs).pyramids
         if stage == 'pre_logits':
             return self.head.pre_logits(pyramids)
@@ -263,7 +319,7 @@ class APCNN(ClassNames, ImageClassifier):
             )
         originals = self._originals(data_samples)
         found = self._run_stages(inputs, originals, with_rois=True)
-        predictions = self.head.predict(found.pyramids, data_samples)
+        predictions = self.head.predict(found.pyramids, data_samples, found.is_refined)
         rois = found.rois
         if rois is not None:
             for i, (sample, valid) in enumerate(zip(predictions, rois.valid)):
@@ -284,27 +340,42 @@ class APCNN(ClassNames, ImageClassifier):
         """Run the stages that count, and generate ROIs where they are used."""
         features = run_until(self.backbone, images, self.refine_at)
         raw = self.neck(run_onwards(self.backbone, features, self.refine_at))
+        is_refined, runs_refined = None, self._counting != RAW
+        if self._counting == CASCADE:
+            is_refined = self._is_unsure(raw)
+            runs_refined = bool(is_refined.any())
         rois = None
-        if raw.spatial and self.roi_generator and (with_rois or self._counting != RAW):
+        if raw.spatial and self.roi_generator and (with_rois or runs_refined):
             rois = self.roi_generator(raw.spatial, images.shape[-2:], raw.logits)
         pyramids = {RAW: raw}
-        if self._counting != RAW:
+        if runs_refined:
+            refined_rois = rois
+            if is_refined is not None:
+                features = features[is_refined]
+                refined_rois = rois.of_images(is_refined)
+                originals = originals and list(compress(originals, is_refined))
             if originals is None:
-                refined = self.head.refine(features, rois)
+                refined = self.head.refine(features, refined_rois)
             else:
-                refined = self._look_again(images, originals, rois)
+                refined = self._look_again(features, originals, refined_rois)
             pyramids[REFINED] = self.neck(
                 run_onwards(self.backbone, refined, self.refine_at)
             )
         if self._counting == REFINED:
             del pyramids[RAW]
-        return Findings(pyramids, raw.spatial, rois)
+        return Findings(pyramids, raw.spatial, rois, is_refined)
+
+    def _is_unsure(self, raw):
+        """Which images the raw stage leaves to the refined one, (N, ), bool."""
+        confidence = self.head({RAW: raw}).softmax(dim=-1).amax(dim=-1)
+        # A saturated confidence is 1.0, which is not below the threshold 1.
+        return (confidence < self.threshold) | (self.threshold == 1)
 
     def _look_again(self, images, originals, rois):
         """The refinement of the original pictures: the second stage's input."""
         size = images.shape[-2:]
         zoomed, inside = zoom_into_originals(originals, rois.merged_box, size)
-        # Interpolation and normalisation may change places.
+        # Normalised afterwards: of fewer pixels, and the same, as both are linear.
         zoomed = self.data_preprocessor(dict(inputs=zoomed))['inputs']
         padding = getattr(self.data_preprocessor, 'pad_value', 0)
         zoomed = zoomed.where(inside, zoomed.new_tensor(padding))
@@ -315,10 +386,13 @@ class APCNN(ClassNames, ImageClassifier):
         return zoomed
 
     def _originals(self, data_samples):
-        """The pictures for the second look, or None where it is not at them."""
+        """The pictures for the second look, or None where it is not at them.
+
+        The samples lose them: predictions that are kept, or written, are without.
+        """
+        originals = [sample.pop(ORIGINAL, None) for sample in data_samples or ()]
         if self.refine_at != ORIGINAL or self._counting == RAW:
             return None
-        originals = [sample.pop(ORIGINAL, None) for sample in data_samples or ()]
         if not originals or None in originals:
             raise ValueError(
                 f"model.refine_at='original' needs the original pictures. {KEEPING}"
@@ -344,7 +418,7 @@ class APCNN(ClassNames, ImageClassifier):
 
     @property
     def _counting(self):
-        """Which stages count: 'both', 'refined' or 'raw'."""
+        """Which stages count: 'both', 'refined', 'raw' or 'cascade'."""
         return self.stages if self.training else self.test_stage
 
     def _normalises_over_the_batch(self):

@@ -217,19 +217,24 @@ class APCNNHead(ClsHead):
         embedded = torch.cat([self.embed(pyramid) for pyramid in feats.values()])
         return embedded.transpose(0, 1).flatten(1)
 
-    def forward(self, feats: Dict[str, AttentionPyramid]) -> Tensor:
+    def forward(
+        self, feats: Dict[str, AttentionPyramid], is_refined: Optional[Tensor] = None
+    ) -> Tensor:
         """The mean of all logits, (N, num_classes).
 
         Args:
             feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
                 by its name.
+            is_refined (Tensor, optional): Which images went on to the second stage, (N, ),
+                bool. Defaults to None: all of them.
         """
-        return self._stage_logits(feats).mean(dim=0)
+        return self._stage_logits(feats, is_refined).mean(dim=0)
 
     def predict(
         self,
         feats: Dict[str, AttentionPyramid],
         data_samples: Optional[List[Optional[DataSample]]] = None,
+        is_refined: Optional[Tensor] = None,
     ) -> List[DataSample]:
         """Predict the classes of a batch.
 
@@ -237,21 +242,34 @@ class APCNNHead(ClsHead):
             feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
                 by its name.
             data_samples (List[DataSample], optional): Where to put the predictions.
+            is_refined (Tensor, optional): Which images went on to the second stage, (N, ),
+                bool. Defaults to None: all of them.
 
         Returns:
             List[DataSample]: ``pred_score`` and ``pred_label``, and in ``stage_scores``,
-            (len(feats), num_classes), what each stage alone would say, in the order of
-            ``feats``.
+            (S, num_classes), what each of the image's S stages alone would say, in the
+            order of ``feats``.
         """
-        logits = self._stage_logits(feats)
+        logits = self._stage_logits(feats, is_refined)
         predictions = self._get_predictions(logits.mean(dim=0), data_samples)
-        for sample, scores in zip(predictions, logits.softmax(dim=-1).unbind(dim=1)):
-            sample.stage_scores = scores.clone()
+        stages = [len(logits)] * len(predictions)
+        if is_refined is not None:
+            stages = (is_refined + 1).tolist()
+        scores = logits.softmax(dim=-1).unbind(dim=1)
+        for sample, s, stage_scores in zip(predictions, stages, scores):
+            sample.stage_scores = stage_scores[:s].clone()
         return predictions
 
-    def _stage_logits(self, feats):
-        """(S, N, num_classes) for S stages."""
-        return torch.stack([self.classify(p).mean(dim=0) for p in feats.values()])
+    def _stage_logits(self, feats, is_refined=None):
+        """(S, N, num_classes) for S stages.
+
+        An image without the second stage has the logits of the first one there, so that
+        their mean is what the first one says.
+        """
+        logits = [self.classify(p).mean(dim=0) for p in feats.values()]
+        if is_refined is not None and len(logits) == 2:
+            logits[1] = logits[0].index_put((is_refined,), logits[1])
+        return torch.stack(logits)
 
     def loss(
         self, feats: Dict[str, AttentionPyramid], data_samples: List[DataSample], **kwargs

@@ -29,8 +29,14 @@ class APCNNTTAModel(AverageClsScoreTTA):
         merged = super()._merge_single_sample(data_samples)
         merged.set_pred_label(merged.pred_score.argmax(dim=0, keepdim=True))
         if 'stage_scores' in merged:
-            scores = torch.stack([sample.stage_scores for sample in data_samples])
-            merged.stage_scores = scores.mean(dim=0)
+            # In a cascade, some views may have one stage only.
+            views = [sample.stage_scores for sample in data_samples]
+            merged.stage_scores = torch.stack(
+                [
+                    torch.stack([view[i] for view in views if i < len(view)]).mean(dim=0)
+                    for i in range(max(map(len, views)))
+                ]
+            )
         if 'rois' in merged:
             for name in ('roi_levels', 'roi_scores'):
                 values = torch.cat([sample.get(name) for sample in data_samples])

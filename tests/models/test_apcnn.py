@@ -123,6 +123,89 @@ def test_test_stage(tiny_model):
         torch.testing.assert_close(model(inputs, mode='tensor'), mean)
 
 
+@pytest.fixture
+def cascade(tiny_model):
+    """Builds cascades of one model with four pictures, and that model's predictions.
+
+    Its confidences are spread from about 0.2 to 1.
+    """
+    torch.manual_seed(0)
+    model = tiny_model().eval()
+    inputs = torch.randn(4, 3, 96, 96) * torch.tensor([0.2, 1, 3, 9]).view(4, 1, 1, 1)
+    with torch.no_grad():
+        model(inputs)
+        for classifier in model.head.classifiers:
+            classifier.fc.weight.mul_(30)
+        expected = model(inputs, mode='predict')
+
+    def build_cascade(threshold, stage='cascade'):
+        cfg = dict(stage=stage)
+        if stage == 'cascade':
+            cfg['threshold'] = threshold
+        other = tiny_model(test_cfg=cfg).eval()
+        other.load_state_dict(model.state_dict())
+        return other
+
+    return build_cascade, inputs, expected
+
+
+@pytest.mark.parametrize('refined', range(5))
+def test_cascade(cascade, refined):
+    """The images that the raw stage is surest of keep its answer; others get both."""
+    build_cascade, inputs, expected = cascade
+    confidence = torch.stack([sample.stage_scores[0].max() for sample in expected])
+    order = confidence.argsort().tolist()
+    # Between two images; not below the image of the threshold itself.
+    threshold = 1.0 if refined == 4 else confidence[order[refined]].item()
+    assert len(set(confidence.tolist())) == 4
+    model = build_cascade(threshold)
+    passes = []
+    model.neck.register_forward_hook(lambda _, args, __: passes.append(len(args[0][0])))
+    with torch.no_grad():
+        predictions = model(inputs, mode='predict')
+        logits = model(inputs)
+    assert passes == ([4, refined] if refined else [4]) * 2
+    for i, (sample, both) in enumerate(zip(predictions, expected)):
+        scores = both.stage_scores
+        if i not in order[:refined]:
+            scores = scores[:1]
+            torch.testing.assert_close(sample.pred_score, scores[0])
+        else:
+            torch.testing.assert_close(sample.pred_score, both.pred_score)
+        torch.testing.assert_close(sample.stage_scores, scores)
+        torch.testing.assert_close(sample.rois, both.rois)
+        torch.testing.assert_close(sample.pred_score, logits[i].softmax(-1))
+
+
+@pytest.mark.parametrize('threshold, stage', [(0, 'raw'), (0.0, 'raw'), (1, 'both')])
+def test_a_cascade_at_its_ends(cascade, threshold, stage):
+    """Also of an image with the confidence 1."""
+    build_cascade, inputs, _ = cascade
+    inputs = inputs.repeat(2, 1, 1, 1)
+    model, other = build_cascade(threshold), build_cascade(None, stage)
+    for each in (model, other):
+        each.head.classifiers[0].fc.weight.data.mul_(1e4)
+    with torch.no_grad():
+        assert model.head(model._run_stages(inputs).pyramids).softmax(-1).max() == 1
+        assert torch.equal(model(inputs), other(inputs))
+        for one, two in zip(model(inputs, mode='predict'), other(inputs, mode='predict')):
+            assert torch.equal(one.stage_scores, two.stage_scores)
+
+
+def test_a_cascade_trains_both_stages(tiny_model):
+    model = tiny_model(test_cfg=dict(stage='cascade', threshold=0.0)).train()
+    samples = [DataSample().set_gt_label(label) for label in (0, 1)]
+    losses = model(torch.randn(2, 3, 64, 64), samples, mode='loss')
+    assert losses.keys() == {'loss_raw', 'loss_refined'}
+
+
+@pytest.mark.parametrize('stage', ['neck', 'pre_logits'])
+def test_features_of_a_cascade(cascade, stage):
+    build_cascade, inputs, _ = cascade
+    with pytest.raises(RuntimeError, match='test_cfg.stage=raw'):
+        build_cascade(0.5).extract_feat(inputs, stage)
+
+
 def test_raw_skips_the_second_pass(tiny_model):
     calls = []
     model = tiny_model(test_cfg=dict(stage='raw')).eval()
@@ -306,6 +389,13 @@ def test_rois_at_half_precision(dtype, mean):
         (dict(stages='raw', test_cfg=dict(stage='both')), "stages='raw'"),
         (dict(test_cfg=dict(stage='fused')), 'test_cfg.stage'),
         (dict(test_cfg=dict(stages='raw')), "'stages'"),
+        (dict(test_cfg=dict(stage='cascade')), 'test_cfg.threshold'),
+        (dict(test_cfg=dict(stage='cascade', threshold=95)), 'test_cfg.threshold'),
+        (dict(test_cfg=dict(stage='both', threshold=0.5)), 'test_cfg.threshold'),
+        (
+            dict(stages='raw', test_cfg=dict(stage='cascade', threshold=0.5)),
+            "stages='raw'",
+        ),
         (dict(stages='raw', refine_at='conv1'), 'refine_at'),
         ({'neck.out_channels': 16}, 'head.in_channels=32'),
         (

@@ -55,6 +55,15 @@ def test_what_is_told_is_what_was_decided(tta_model):
     assert first.pred_label.tolist() == [0]  # the views stay as they are
 
 
+def test_views_of_a_cascade(tta_model):
+    """The refined stage's scores are those of the views that it saw."""
+    sure = view([0.9, 0.1], False, stage_scores=torch.tensor([[0.9, 0.1]]))
+    unsure = view([0.4, 0.6], True, stage_scores=torch.tensor([[0.5, 0.5], [0.3, 0.7]]))
+    (merged,) = tta_model.merge_preds([[sure, unsure]])
+    expected = torch.tensor([[0.7, 0.3], [0.3, 0.7]])
+    torch.testing.assert_close(merged.stage_scores, expected)
+
+
 def test_other_classifiers(tta_model):
     (merged,) = tta_model.merge_preds([[view([0.6, 0.4], False), view([0.1, 0.9], True)]])
     assert merged.pred_label.tolist() == [1] and 'rois' not in merged

@@ -75,6 +75,8 @@ def test_dist_train_and_test(trained, tmp_path):
     done = run(
         'dist_train.sh',
         *(CONFIG, 2, '--work-dir', tmp_path, *options, 'train_cfg.max_epochs=1'),
+        # Each process refines as many images as are in need of it.
+        *('model.test_cfg.stage=cascade', 'model.test_cfg.threshold=0.3'),
         PORT='29613',
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -85,6 +87,7 @@ def test_dist_train_and_test(trained, tmp_path):
             'dist_test.sh',
             *(CONFIG, tmp_path / 'epoch_1.pth', processes, '--work-dir', tmp_path / 'test'),
             *('--out', out, '--out-item', 'metrics', *options),
+            *('model.test_cfg.stage=cascade', 'model.test_cfg.threshold=0.3'),
             PORT=port,
         )
         assert done.returncode == 0, done.stderr[-3000:]

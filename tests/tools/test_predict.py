@@ -155,6 +155,34 @@ def test_the_output_of_something_else(predict, pictures, tmp_path):
         assert status == 1 and 'settings.json cannot be read' in output
 
 
+def test_cascade(predict, pictures, tmp_path):
+    """Images that the raw stage is sure of have its answer, and no refined one."""
+
+    def lines(stage, threshold=None):
+        options = [f'model.test_cfg.stage={stage}']
+        if threshold is not None:
+            options.append(f'model.test_cfg.threshold={threshold}')
+        out = tmp_path / f'{stage}-{threshold}.jsonl'
+        assert predict(pictures, out, '--cfg-options', *options)[0] == 0
+        return [line for line in read(out) if not line['error']]
+
+    expected = lines('both')
+    assert lines('cascade', 1) == expected
+    assert lines('cascade', 0) == lines('raw')
+    confidences = sorted(line['raw'][0]['score'] for line in expected)
+    found = lines('cascade', confidences[3])
+    assert sum(line['refined'] is not None for line in found) == 3
+    for line, both in zip(found, expected):
+        stages = both
+        if both['raw'][0]['score'] >= confidences[3]:
+            stages = dict(both, refined=None, top=both['raw'])
+        assert line.keys() == both.keys()
+        for key in ('raw', 'refined', 'top'):
+            scores = [best['score'] for best in line[key] or ()]
+            assert scores == pytest.approx([best['score'] for best in stages[key] or ()])
+        assert line['merged_box'] == pytest.approx(both['merged_box'])
+
+
 def test_settings_are_told_by_content(predict, trained, pictures, tmp_path):
     """The same paths are not the same settings, and other paths may be."""
     checkpoint, config = tmp_path / 'last.pth', tmp_path / 'config.py'

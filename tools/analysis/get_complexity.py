@@ -87,6 +87,8 @@ def main():
     cfg.model.backbone.init_cfg = None
     init_default_scope('mmpretrain')
     model = MODELS.build(cfg.model)
+    if getattr(model, 'test_stage', None) == 'cascade':
+        model.test_stage = 'both'  # how many images are refined depends on them
     parameters = count_parameters(model)
     multiply_adds = count_multiply_adds(model, args.shape)
     total = sum(multiply_adds.values())
