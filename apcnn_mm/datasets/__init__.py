@@ -6,6 +6,7 @@ from .folder import ClassFolders
 from .loading import LoadImage
 from .original import KeepOriginal
 from .resize import AntialiasedResize
+from .strangers import Strangers
 from .transforms import RemoveBottomRows
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     'LoadImage',
     'RemoveBottomRows',
     'StanfordCarsWithBoxes',
+    'Strangers',
     'find_files',
 ]

@@ -4,6 +4,7 @@ from mmengine.hooks import Hook
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.registry import HOOKS
 
+from ..datasets import Strangers
 from ..evaluation import ObjectLocalization
 from ..geometry import (
     KEEPING,
@@ -13,6 +14,7 @@ from ..geometry import (
     keeps_original,
 )
 from ..models import APCNN
+from ..models.calibrator import find_other_stage
 from .monitor_check import check_monitored
 from .resume_check import ignored_settings
 
@@ -43,8 +45,13 @@ class DataCheckHook(Hook):
                 resumed, another model, another optimizer or other classes.
         """
         checkpoint = checkpoint if isinstance(checkpoint, dict) else {}
-        meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
-        self._trained_classes = meta.get('classes')
+        meta = checkpoint.get('meta') or {}
+        self._trained_classes = (meta.get('dataset_meta') or {}).get('classes')
+        model = unwrapped(runner.model)
+        if isinstance(model, APCNN):
+            other_stage = find_other_stage(meta, model.test_stage)
+            if other_stage:
+                runner.logger.warning(other_stage)
         loaded = {
             name.removeprefix('module.'): tuple(value.shape)
             for name, value in checkpoint.get('state_dict', checkpoint).items()
@@ -56,9 +63,11 @@ class DataCheckHook(Hook):
             )
         self._misfits = [
             f'{name} is {loaded.get(name, "missing")}, the model has {tuple(value.shape)}'
-            for name, value in unwrapped(runner.model).state_dict().items()
+            for name, value in model.state_dict().items()
             if loaded.get(name) != tuple(value.shape)
+            # Defaults do for those.
             and not name.endswith('num_batches_tracked')
+            and '.calibrator.' not in name
         ]
         if runner._resume:
             train = runner.train_dataloader.dataset
@@ -103,6 +112,10 @@ class DataCheckHook(Hook):
             self._check_sizes(runner, runner.val_dataloader)
             self._check_names(val, _classes(train), 'the training data')
             check_monitored(runner)
+        model = unwrapped(runner.model)
+        if isinstance(model, APCNN):
+            # A calibration of the weights that the training starts from.
+            model.head.calibrator.reset()
 
     def before_val(self, runner):
         """The model, the validation data and what was trained must agree.
@@ -144,6 +157,14 @@ class DataCheckHook(Hook):
         for metric in getattr(evaluator, 'metrics', ()):
             if isinstance(metric, ObjectLocalization):
                 check_pipeline(getattr(dataset, 'pipeline', None))
+            if type(metric) is Accuracy and any(
+                isinstance(part, Strangers) for part in getattr(dataset, 'datasets', ())
+            ):
+                raise ValueError(
+                    'The data set has Strangers, which have no label, and Accuracy cannot '
+                    'pass over them. Take it out of the evaluator: '
+                    "dict(type='Calibration') has the accuracy on the others."
+                )
             classes = _classes(dataset)
             if type(metric) is Accuracy and classes and max(metric.topk) > len(classes):
                 raise ValueError(

@@ -76,9 +76,9 @@ class APCNN(ClassNames, ImageClassifier):
             test time: 'both' (the mean of their logits), 'refined', or 'raw', which
             skips the second pass. ``dict(stage='cascade', threshold=...)`` skips it for
             the images whose raw confidence, the largest softmax probability of the mean
-            of the raw stage's logits, reaches the threshold: at 0 that is 'raw', at 1
-            'both'. ``tools/analysis/tune_cascade.py`` finds a threshold. Defaults to all
-            stages that the model has.
+            of the raw stage's logits (calibrated where the checkpoint is), reaches the
+            threshold: at 0 that is 'raw', at 1 'both'. ``tools/analysis/tune_cascade.py``
+            finds a threshold. Defaults to all stages that the model has.
         **kwargs: Arguments of :class:`ImageClassifier`: ``train_cfg``,
             ``data_preprocessor``, ``pretrained`` and ``init_cfg``.
     """
@@ -264,6 +264,23 @@ class APCNN(ClassNames, ImageClassifier):
         levels = zip(*(pyramid.attended for pyramid in pyramids.values()))
         return tuple(torch.cat(level, dim=1) for level in levels)
 
+    def classify(
+        self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None
+    ) -> Tensor:
+        """The logits of each stage that counts and each classifier, not calibrated.
+
+        Args:
+            inputs (Tensor): (N, C, H, W).
+            data_samples (List[DataSample], optional): With the original pictures, where
+                ``refine_at='original'`` needs them.
+
+        Returns:
+            Tensor: (S, M, N, num_classes) for S stages and M classifiers, see
+            :meth:`APCNNHead.logits`.
+        """
+        found = self._run_stages(inputs, self._originals(data_samples))
+        return self.head.logits(found.pyramids, found.is_refined)
+
     def loss(self, inputs: Tensor, data_samples: List[DataSample]) -> dict:
         """Calculate the losses of a batch.
 
@@ -367,7 +384,8 @@ class APCNN(ClassNames, ImageClassifier):
 
     def _is_unsure(self, raw):
         """Which images the raw stage leaves to the refined one, (N, ), bool."""
-        confidence = self.head({RAW: raw}).softmax(dim=-1).amax(dim=-1)
+        logits = self.head({RAW: raw}) / self.head.calibrator.temperature
+        confidence = logits.softmax(dim=-1).amax(dim=-1)
         # A saturated confidence is 1.0, which is not below the threshold 1.
         return (confidence < self.threshold) | (self.threshold == 1)
 
