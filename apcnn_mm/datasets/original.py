@@ -60,7 +60,7 @@ class KeepOriginal(BaseTransform):
         for i, transform in enumerate(transforms):
             if not callable(transform):
                 check_config(f'KeepOriginal.transforms[{i}]', transform)
-        check_number('KeepOriginal.max_size', max_size, minimum=1, integer=True)
+        check_number('KeepOriginal.max_size', max_size, minimum=2, integer=True)
         self.transforms = [t if callable(t) else TRANSFORMS.build(t) for t in transforms]
         self.max_size = max_size
 
