@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+from datetime import timedelta
 from typing import Optional
 
 import torch
@@ -200,3 +201,20 @@ def init_distributed_on_cpu(cfg: Config):
         'model_wrapper_cfg',
         dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None),
     )
+
+
+def init_independent_processes(device: Optional[str] = None) -> str:
+    """Let torchrun's processes do their shares, which meet at the end alone.
+
+    Args:
+        device (str, optional): The device of all of them. Defaults to the GPU of each
+            one, or the CPU where there is none.
+
+    Returns:
+        str: The device of this process.
+    """
+    # One may have to wait for another for hours. Nothing on a GPU is ever exchanged.
+    torch.distributed.init_process_group('gloo', timeout=timedelta(days=7))
+    if device or not torch.cuda.is_available():
+        return device or 'cpu'
+    return f'cuda:{int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count()}'
