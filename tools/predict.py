@@ -22,15 +22,13 @@ import sys
 from functools import reduce
 
 import _script  # noqa: F401
-import torch
-from mmengine.dist import all_reduce, barrier, get_dist_info, master_only
 from mmengine.utils import ProgressBar
 
 from apcnn_mm.apis import APCNNInferencer, list_images
 from apcnn_mm.apis.predictions import PredictionFile, write_table
 from apcnn_mm.arguments import check_number
 from apcnn_mm.datasets import IMAGE_EXTENSIONS
-from apcnn_mm.launch import add_arguments, init_independent_processes, load_config
+from apcnn_mm.launch import Team, add_arguments, load_config
 
 
 def parse_args():
@@ -46,6 +44,14 @@ def parse_args():
     )
     parser.add_argument('--pictures', help='the dir to save pictures with ROIs')
     parser.add_argument('--top-k', type=int, default=5, help='how many classes to tell')
+    parser.add_argument(
+        '--taxonomy', help='a CSV file with the classes and the names above them'
+    )
+    parser.add_argument(
+        '--confidence',
+        type=float,
+        help='the probability that the deepest name must reach. Defaults to 0.8',
+    )
     parser.add_argument('--batch-size', type=int, default=16, help='of each process')
     parser.add_argument(
         '--num-workers', type=int, default=2, help='that read the images of each process'
@@ -81,6 +87,8 @@ def parse_args():
         check_number('--top-k', args.top_k, minimum=1)
         check_number('--batch-size', args.batch_size, minimum=1)
         check_number('--num-workers', args.num_workers, minimum=0)
+        if args.confidence is not None:
+            check_number('--confidence', args.confidence, above=0, maximum=1)
     except ValueError as error:
         parser.error(str(error))
     return args
@@ -130,7 +138,7 @@ def picture_namer(args, images):
     )
 
 
-def identify(args, cfg, images):
+def identify(args, cfg, images, inferencer):
     """What the lines depend on, by content: files may change under their names.
 
     Returns:
@@ -144,6 +152,10 @@ def identify(args, cfg, images):
         with open(args.checkpoint, 'rb') as file:
             for block in iter(lambda: file.read(1 << 20), b''):
                 checkpoint.update(block)
+    taxonomy = None
+    if inferencer.taxonomy is not None:
+        with open(inferencer.taxonomy.file, encoding='utf-8-sig') as file:
+            taxonomy = _digest([file.read(), inferencer.confidence])
     # A folder may get more images; a list is another one then.
     source = osp.abspath(args.input)
     if not osp.isdir(source):
@@ -156,6 +168,7 @@ def identify(args, cfg, images):
         'config': _digest(used),
         'checkpoint': checkpoint.hexdigest(),
         '--top-k': args.top_k,
+        'taxonomy': taxonomy,
     }
 
 
@@ -164,11 +177,10 @@ def _digest(value):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@master_only
-def prepare(args, cfg, images, output):
-    """Tell the processes what to do; the number of all images."""
+def prepare(args, cfg, images, inferencer, output):
+    """Tell all processes what to do; the number of images."""
     try:
-        settings = identify(args, cfg, images)
+        settings = identify(args, cfg, images, inferencer)
         return output.prepare(settings, images, picture_namer(args, images))
     except OSError as error:
         sys.exit(f'{output.path} cannot be written: {error}')
@@ -197,7 +209,6 @@ def predict(args, inferencer, output):
     return errors
 
 
-@master_only
 def finish(args, output, number, errors):
     """Put everything together, and tell what there is."""
     output.join()
@@ -212,27 +223,32 @@ def finish(args, output, number, errors):
 
 def main():
     args = parse_args()
-    device = args.device
-    if args.launcher == 'pytorch':
-        device = init_independent_processes(device)
-    output = PredictionFile(args.lines, *get_dist_info())
-    images = None
-    if output.rank == 0:
+    team = Team(args.launcher)
+    output = PredictionFile(args.lines, team.rank, team.world_size)
+    if team.rank == 0:
         try:
             images = find_images(args.input)
         except (FileNotFoundError, ValueError) as error:
             sys.exit(str(error))
     cfg = load_config(args.config, args.cfg_options)
-    inferencer = APCNNInferencer(cfg, args.checkpoint, device=device)
-    number = prepare(args, cfg, images, output)
-    del images  # may be many, and each worker would get them
-    barrier()
+    inferencer = APCNNInferencer(
+        cfg,
+        args.checkpoint,
+        device=args.device or team.device,
+        taxonomy=args.taxonomy,
+        confidence=args.confidence,
+    )
+    if team.rank == 0:
+        number = prepare(args, cfg, images, inferencer, output)
+        del images  # may be many, and each worker would get them
+    team.meet('prepared')
     try:
-        errors = torch.tensor(predict(args, inferencer, output))
+        errors = predict(args, inferencer, output)
     except KeyboardInterrupt:
         raise KeyboardInterrupt('The same command goes on from here.') from None
-    all_reduce(errors)  # when all have ended
-    finish(args, output, number, int(errors))
+    errors = team.meet('predicted', errors)
+    if team.rank == 0:
+        finish(args, output, number, errors)
 
 
 if __name__ == '__main__':

@@ -117,7 +117,7 @@ def test_dist_predict(trained, minibirds, tmp_path):
     done = run(
         'dist_predict.sh',
         *(config, trained.checkpoint, tmp_path / 'list.txt', 2, '--out', out),
-        *('--num-workers', 1, '--batch-size', 2),
+        *('--num-workers', 1, '--batch-size', 2, '--pictures', tmp_path / 'drawn'),
         PORT='29616',
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -131,6 +131,7 @@ def test_dist_predict(trained, minibirds, tmp_path):
         assert set(line) == set(again[image]) and line['error'] == again[image]['error']
         if line['error'] is None:
             assert again[image]['top'][0]['score'] == pytest.approx(line['top'][0]['score'])
+    assert len(list((tmp_path / 'drawn').rglob('*.jpg'))) == 6
     assert not [path for path in tmp_path.iterdir() if '.part' in path.name]
 
 
