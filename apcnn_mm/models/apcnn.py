@@ -16,6 +16,7 @@ from .attention_fpn import AttentionFPN, AttentionPyramid
 from .backbone_split import find_position, run_onwards, run_until
 from .class_names import ClassNames
 from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
+from .to_host import to_host
 
 RAW, REFINED, BOTH, CASCADE = 'raw', 'refined', 'both', 'cascade'
 
@@ -29,14 +30,14 @@ class Findings(NamedTuple):
         attention (Tuple[Tensor] | None): The raw stage's spatial attention, (N, 1, h, w)
             for each level from low to high.
         rois (ROIPyramid | None): The raw stage's ROIs. None where nobody asked for them.
-        is_refined (Tensor | None): In a cascade, which images are the M of the refined
-            stage, (N, ), bool. Otherwise None.
+        refined (Tensor | None): In a cascade, the numbers of the images that are the M of
+            the refined stage, (M, ). Otherwise None.
     """
 
     pyramids: Dict[str, AttentionPyramid]
     attention: Optional[Tuple[Tensor, ...]]
     rois: Optional[ROIPyramid]
-    is_refined: Optional[Tensor]
+    refined: Optional[Tensor]
 
 
 @MODELS.register_module()
@@ -66,6 +67,9 @@ class APCNN(ClassNames, ImageClassifier):
             of the raw stage's logits, reaches the threshold: at 0 that is 'raw', at 1
             'both'. ``tools/analysis/tune_cascade.py`` finds a threshold. Defaults to all
             stages that the model has.
+        channels_last (bool): Whether weights, and with them the feature maps, lie in memory
+            with their channels last, which convolutions on the tensor cores of GPUs and on
+            most CPUs prefer. Defaults to False.
         **kwargs: Arguments of :class:`ImageClassifier`: ``train_cfg``,
             ``data_preprocessor``, ``pretrained`` and ``init_cfg``.
     """
@@ -79,6 +83,7 @@ class APCNN(ClassNames, ImageClassifier):
         stages: str = BOTH,
         refine_at: Optional[str] = None,
         test_cfg: Optional[dict] = None,
+        channels_last: bool = False,
         **kwargs,
     ):
         for name, part in (('backbone', backbone), ('neck', neck), ('head', head)):
@@ -157,6 +162,9 @@ class APCNN(ClassNames, ImageClassifier):
                 f'neck.out_channels={self.neck.out_channels} and '
                 f'head.in_channels={self.head.in_channels} must be the same.'
             )
+        check_choice('model.channels_last', channels_last, (True, False))
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
         self.stages = stages
         self.test_stage = test_stage
         self.threshold = threshold
@@ -196,7 +204,7 @@ class APCNN(ClassNames, ImageClassifier):
                 '--cfg-options model.test_cfg.stage=raw or model.test_cfg.stage=both.'
             )
         found = self._run_stages(inputs)
-        return self.head(found.pyramids, found.is_refined)
+        return self.head(found.pyramids, found.refined)
 
     def extract_feat(self, inputs: Tensor, stage: str = 'neck'):
         """Extract features.
@@ -267,7 +275,8 @@ class APCNN(ClassNames, ImageClassifier):
             List[DataSample]: What the head predicts, and where the model looked, in
             pixels of the input: ``rois`` (K, 4), ``roi_levels`` (K, ), 0 is the lowest
             level, ``roi_scores`` (K, ), and ``merged_box`` (4, ). ``attention`` is the
-            raw stage's, a tuple of (h, w) from the low to the high level.
+            raw stage's, a tuple of (h, w) from the low to the high level. All of it is on
+            the CPU, where a batch arrives in one copy.
 
         Raises:
             ValueError: If the images of the batch had different sizes: what is predicted
@@ -282,42 +291,46 @@ class APCNN(ClassNames, ImageClassifier):
                 'set --cfg-options test_dataloader.batch_size=1.'
             )
         found = self._run_stages(inputs, with_rois=True)
-        predictions = self.head.predict(found.pyramids, data_samples, found.is_refined)
-        rois = found.rois
-        if rois is not None:
-            for i, (sample, valid) in enumerate(zip(predictions, rois.valid)):
-                sample.rois = rois.boxes[i, valid]
-                sample.roi_levels = rois.levels[valid]
-                sample.roi_scores = rois.scores[i, valid]
+        logits = self.head.stage_logits(found.pyramids, found.refined).float()
+        looked = () if found.rois is None else (*found.rois[:5], *found.attention)
+        logits, refined, *looked = to_host([logits, found.refined, *looked])
+        predictions = self.head.describe(logits, data_samples, refined)
+        if looked:
+            boxes, scores, valid, levels, merged_box, *attention = looked
+            for i, sample in enumerate(predictions):
+                sample.rois = boxes[i, valid[i]]
+                sample.roi_levels = levels[valid[i]]
+                sample.roi_scores = scores[i, valid[i]]
                 # A view would keep, and save, what it is a part of: the whole batch.
-                sample.merged_box = rois.merged_box[i].clone()
-                sample.attention = tuple(x[i, 0].clone() for x in found.attention)
+                sample.merged_box = merged_box[i].clone()
+                sample.attention = tuple(x[i, 0].clone() for x in attention)
         return predictions
 
     def _run_stages(self, images: Tensor, with_rois: bool = False) -> Findings:
         """Run the stages that count, and generate ROIs where they are used."""
         features = run_until(self.backbone, images, self.refine_at)
         raw = self.neck(run_onwards(self.backbone, features, self.refine_at))
-        is_refined, runs_refined = None, self._counting != RAW
+        chosen, runs_refined = None, self._counting != RAW
         if self._counting == CASCADE:
-            is_refined = self._is_unsure(raw)
-            runs_refined = bool(is_refined.any())
+            # Here the CPU waits for a GPU: what is run depends on what comes out.
+            chosen = self._is_unsure(raw).nonzero().squeeze(1)
+            runs_refined = len(chosen) > 0
         rois = None
         if raw.spatial and self.roi_generator and (with_rois or runs_refined):
             rois = self.roi_generator(raw.spatial, images.shape[-2:], raw.logits)
         pyramids = {RAW: raw}
         if runs_refined:
             refined_rois = rois
-            if is_refined is not None:
-                features = features[is_refined]
-                refined_rois = rois.of_images(is_refined)
+            if chosen is not None:
+                features = features[chosen]
+                refined_rois = rois.of_images(chosen)
             refined = self.head.refine(features, refined_rois)
             pyramids[REFINED] = self.neck(
                 run_onwards(self.backbone, refined, self.refine_at)
             )
         if self._counting == REFINED:
             del pyramids[RAW]
-        return Findings(pyramids, raw.spatial, rois, is_refined)
+        return Findings(pyramids, raw.spatial, rois, chosen)
 
     def _is_unsure(self, raw):
         """Which images the raw stage leaves to the refined one, (N, ), bool."""

@@ -205,23 +205,23 @@ class APCNNHead(ClsHead):
         return embedded.transpose(0, 1).flatten(1)
 
     def forward(
-        self, feats: Dict[str, AttentionPyramid], is_refined: Optional[Tensor] = None
+        self, feats: Dict[str, AttentionPyramid], refined: Optional[Tensor] = None
     ) -> Tensor:
         """The mean of all logits, (N, num_classes).
 
         Args:
             feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
                 by its name.
-            is_refined (Tensor, optional): Which images went on to the second stage, (N, ),
-                bool. Defaults to None: all of them.
+            refined (Tensor, optional): The numbers of the images that went on to the
+                second stage, (R, ). Defaults to None: all of them.
         """
-        return self._stage_logits(feats, is_refined).mean(dim=0)
+        return self.stage_logits(feats, refined).mean(dim=0)
 
     def predict(
         self,
         feats: Dict[str, AttentionPyramid],
         data_samples: Optional[List[Optional[DataSample]]] = None,
-        is_refined: Optional[Tensor] = None,
+        refined: Optional[Tensor] = None,
     ) -> List[DataSample]:
         """Predict the classes of a batch.
 
@@ -229,33 +229,63 @@ class APCNNHead(ClsHead):
             feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
                 by its name.
             data_samples (List[DataSample], optional): Where to put the predictions.
-            is_refined (Tensor, optional): Which images went on to the second stage, (N, ),
-                bool. Defaults to None: all of them.
+            refined (Tensor, optional): The numbers of the images that went on to the
+                second stage, (R, ). Defaults to None: all of them.
+
+        Returns:
+            List[DataSample]: See :meth:`describe`.
+        """
+        return self.describe(self.stage_logits(feats, refined), data_samples, refined)
+
+    def describe(
+        self,
+        logits: Tensor,
+        data_samples: Optional[List[Optional[DataSample]]] = None,
+        refined: Optional[Tensor] = None,
+    ) -> List[DataSample]:
+        """Predictions from logits.
+
+        Args:
+            logits (Tensor): What :meth:`stage_logits` gives, (S, N, num_classes).
+            data_samples (List[DataSample], optional): Where to put the predictions.
+            refined (Tensor, optional): See :meth:`stage_logits`.
 
         Returns:
             List[DataSample]: ``pred_score`` and ``pred_label``, and in ``stage_scores``,
             (S, num_classes), what each of the image's S stages alone would say, in the
-            order of ``feats``.
+            order of the stages.
         """
-        logits = self._stage_logits(feats, is_refined)
         predictions = self._get_predictions(logits.mean(dim=0), data_samples)
         stages = [len(logits)] * len(predictions)
-        if is_refined is not None:
-            stages = (is_refined + 1).tolist()
+        if refined is not None:
+            stages = [1] * len(predictions)
+            for i in refined.tolist():
+                stages[i] = 2
         scores = logits.softmax(dim=-1).unbind(dim=1)
         for sample, s, stage_scores in zip(predictions, stages, scores):
             sample.stage_scores = stage_scores[:s].clone()
         return predictions
 
-    def _stage_logits(self, feats, is_refined=None):
-        """(S, N, num_classes) for S stages.
+    def stage_logits(
+        self, feats: Dict[str, AttentionPyramid], refined: Optional[Tensor] = None
+    ) -> Tensor:
+        """The mean logits of each stage.
 
         An image without the second stage has the logits of the first one there, so that
         their mean is what the first one says.
+
+        Args:
+            feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
+                by its name.
+            refined (Tensor, optional): The numbers of the images that went on to the
+                second stage, (R, ). Defaults to None: all of them.
+
+        Returns:
+            Tensor: (S, N, num_classes) for S stages.
         """
         logits = [self.classify(p).mean(dim=0) for p in feats.values()]
-        if is_refined is not None and len(logits) == 2:
-            logits[1] = logits[0].index_put((is_refined,), logits[1])
+        if refined is not None and len(logits) == 2:
+            logits[1] = logits[0].index_put((refined,), logits[1])
         return torch.stack(logits)
 
     def loss(

@@ -123,9 +123,9 @@ def _draw(rois, probs):
     """Draw one ROI of each image, (N, 4). An empty box where none is drawn."""
     n, k = rois.valid.shape
     device = rois.boxes.device
-    # Summed here: CUDA's cumsum has no deterministic implementation.
-    thresholds = torch.tensor(list(accumulate(probs)), device=device)
-    level = torch.bucketize(torch.rand(n, device=device), thresholds, right=True)
+    # Plain numbers: a tensor of them would be copied to a GPU, which waits for it.
+    number = torch.rand(n, device=device)
+    level = sum((number >= threshold).long() for threshold in accumulate(probs))
     # The largest of independent uniform numbers picks with equal probability.
     choice = torch.rand(n, k, device=device) + 1
     choice = choice * (rois.valid & (rois.levels == level[:, None]))
@@ -141,8 +141,9 @@ def _cells(boxes, stride):
 
 def _crop_cells(boxes, stride, h, w):
     """The same with at least one cell inside the map."""
-    last = torch.tensor([w, h], device=boxes.device)
-    lower, upper = _cells(boxes, stride).chunk(2, dim=1)
+    cells = _cells(boxes, stride)
+    last = torch.stack([cells.new_full((), side) for side in (w, h)])
+    lower, upper = cells.chunk(2, dim=1)
     lower = lower.minimum(last - 1)
     return torch.cat([lower, upper.minimum(last).maximum(lower + 1)], dim=1)
 

@@ -233,7 +233,8 @@ class ROIPyramidGenerator:
     @staticmethod
     def _clip(boxes, image_size):
         h, w = image_size
-        return boxes.clamp(min=0).minimum(boxes.new_tensor([w, h, w, h]) - 1)
+        x, y = boxes[..., 0::2].clamp(0, w - 1), boxes[..., 1::2].clamp(0, h - 1)
+        return torch.stack([x, y], dim=-1).flatten(-2)
 
     @staticmethod
     def _merge(boxes, valid, image_size):
@@ -242,7 +243,7 @@ class ROIPyramidGenerator:
         absent = ~valid[..., None]
         lower = boxes[..., :2].masked_fill(absent, float('inf')).amin(dim=1)
         upper = boxes[..., 2:].masked_fill(absent, 0).amax(dim=1)
-        whole = boxes.new_tensor([0, 0, w, h])
+        whole = torch.stack([boxes.new_full((), side) for side in (0, 0, w, h)])
         return torch.where(valid.any(1, keepdim=True), torch.cat([lower, upper], 1), whole)
 
 
