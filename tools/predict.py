@@ -35,6 +35,14 @@ def parse_args():
     parser.add_argument('--out', required=True, help='the file to write, JSON lines')
     parser.add_argument('--pictures', help='the dir to save pictures with ROIs')
     parser.add_argument('--top-k', type=int, default=5, help='how many classes to tell')
+    parser.add_argument(
+        '--taxonomy', help='a CSV file with the classes and the names above them'
+    )
+    parser.add_argument(
+        '--confidence',
+        type=float,
+        help='the probability that the deepest name must reach. Defaults to 0.8',
+    )
     parser.add_argument('--batch-size', type=int, default=16)
     parser.add_argument('--num-workers', type=int, default=2, help='that read the images')
     parser.add_argument('--device', help='such as cuda:1 or cpu')
@@ -54,6 +62,8 @@ def parse_args():
         check_number('--top-k', args.top_k, minimum=1)
         check_number('--batch-size', args.batch_size, minimum=1)
         check_number('--num-workers', args.num_workers, minimum=0)
+        if args.confidence is not None:
+            check_number('--confidence', args.confidence, above=0, maximum=1)
     except ValueError as error:
         parser.error(str(error))
     return args
@@ -78,7 +88,7 @@ def find_images(path):
     return list_images(images)
 
 
-def identify(args, cfg, images):
+def identify(args, cfg, images, inferencer):
     """What the lines depend on, by content: files may change under their names.
 
     Returns:
@@ -92,6 +102,10 @@ def identify(args, cfg, images):
         with open(args.checkpoint, 'rb') as file:
             for block in iter(lambda: file.read(1 << 20), b''):
                 checkpoint.update(block)
+    taxonomy = None
+    if inferencer.taxonomy is not None:
+        with open(inferencer.taxonomy.file, encoding='utf-8-sig') as file:
+            taxonomy = _digest([file.read(), inferencer.confidence])
     # A folder may get more images; a list is another one then.
     source = osp.abspath(args.input)
     if not osp.isdir(source):
@@ -101,6 +115,7 @@ def identify(args, cfg, images):
         'config': _digest(used),
         'checkpoint': checkpoint.hexdigest(),
         '--top-k': args.top_k,
+        'taxonomy': taxonomy,
     }
 
 
@@ -193,10 +208,16 @@ def main():
     except (FileNotFoundError, ValueError) as error:
         sys.exit(str(error))
     cfg = load_config(args.config, args.cfg_options)
-    inferencer = APCNNInferencer(cfg, args.checkpoint, device=args.device)
+    inferencer = APCNNInferencer(
+        cfg,
+        args.checkpoint,
+        device=args.device,
+        taxonomy=args.taxonomy,
+        confidence=args.confidence,
+    )
     path = osp.abspath(args.out)
     try:
-        out, done = open_output(path, identify(args, cfg, images), images)
+        out, done = open_output(path, identify(args, cfg, images, inferencer), images)
     except OSError as error:
         sys.exit(f'{path} cannot be written: {error}')
     pictures = {}

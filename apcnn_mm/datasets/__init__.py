@@ -4,7 +4,9 @@ from .cub import CUBWithBoxes
 from .files import IMAGE_EXTENSIONS, find_files
 from .folder import ClassFolders
 from .loading import LoadImage
+from .original import KeepOriginal
 from .resize import AntialiasedResize
+from .strangers import Strangers
 from .transforms import RemoveBottomRows
 
 __all__ = [
@@ -13,8 +15,10 @@ __all__ = [
     'CUBWithBoxes',
     'ClassFolders',
     'FGVCAircraftWithBoxes',
+    'KeepOriginal',
     'LoadImage',
     'RemoveBottomRows',
     'StanfordCarsWithBoxes',
+    'Strangers',
     'find_files',
 ]

@@ -1,6 +1,6 @@
 """AP-CNN's head: the classifiers, the ROI guided refinement, the loss and the fusion."""
 
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn as nn
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..arguments import check_choice, check_config, check_number, check_numbers
 from .attention_fpn import AttentionPyramid
+from .calibrator import Calibrator
 from .refinement import roi_guided_dropblock, roi_guided_zoom_in
 from .roi_pyramid import ROIPyramid
 
@@ -136,6 +137,7 @@ class APCNNHead(ClsHead):
         self.concat_classifier = (
             FCClassifier(in_channels * num_levels, *shape) if concat_classifier else None
         )
+        self.calibrator = Calibrator()
 
     @property
     def classifiers(self) -> List[FCClassifier]:
@@ -185,11 +187,24 @@ class APCNNHead(ClsHead):
         Returns:
             Tensor: Refined features Z_n, (N, C, h, w).
         """
-        if self.training:
-            features = roi_guided_dropblock(
-                features, rois, self.dropblock_probs, self.dropblock_gain
-            )
+        features = self.erase(features, rois)
         return roi_guided_zoom_in(features, rois) if self.zoom_in else features
+
+    def erase(self, features: Tensor, rois: ROIPyramid) -> Tensor:
+        """The first half of :meth:`refine`: dropblock in training.
+
+        Args:
+            features (Tensor): Low-level features B_n, (N, C, h, w).
+            rois (ROIPyramid): The ROIs of the raw stage.
+
+        Returns:
+            Tensor: Dropped features D_n, (N, C, h, w).
+        """
+        if not self.training:
+            return features
+        return roi_guided_dropblock(
+            features, rois, self.dropblock_probs, self.dropblock_gain
+        )
 
     def pre_logits(self, feats: Dict[str, AttentionPyramid]) -> Tensor:
         """The features before the last layers, of all classifiers and stages.
@@ -215,7 +230,7 @@ class APCNNHead(ClsHead):
             refined (Tensor, optional): The numbers of the images that went on to the
                 second stage, (R, ). Defaults to None: all of them.
         """
-        return self.stage_logits(feats, refined).mean(dim=0)
+        return self.logits(feats, refined).mean(dim=1).mean(dim=0)
 
     def predict(
         self,
@@ -235,25 +250,51 @@ class APCNNHead(ClsHead):
         Returns:
             List[DataSample]: See :meth:`describe`.
         """
-        return self.describe(self.stage_logits(feats, refined), data_samples, refined)
+        return self.describe(*self.judge(feats, refined), data_samples, refined)
+
+    def judge(
+        self, feats: Dict[str, AttentionPyramid], refined: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        """What predictions are made of.
+
+        Args:
+            feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
+                by its name.
+            refined (Tensor, optional): The numbers of the images that went on to the
+                second stage, (R, ). Defaults to None: all of them.
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: The mean logits of each of S stages, calibrated
+            where the checkpoint is, (S, N, num_classes), float32, and of each image what
+            :class:`Calibrator` says: novelty, (N, ), and whether it is accepted, (N, ).
+        """
+        logits = self.logits(feats, refined)
+        novelty, accepted = self.calibrator(logits.flatten(0, 1))
+        logits = logits.float().mean(dim=1) / self.calibrator.temperature
+        return logits, novelty, accepted
 
     def describe(
         self,
         logits: Tensor,
+        novelty: Tensor,
+        accepted: Tensor,
         data_samples: Optional[List[Optional[DataSample]]] = None,
         refined: Optional[Tensor] = None,
     ) -> List[DataSample]:
-        """Predictions from logits.
+        """Make predictions of what :meth:`judge` gives.
 
         Args:
-            logits (Tensor): What :meth:`stage_logits` gives, (S, N, num_classes).
+            logits (Tensor): (S, N, num_classes).
+            novelty (Tensor): (N, ).
+            accepted (Tensor): (N, ), bool.
             data_samples (List[DataSample], optional): Where to put the predictions.
-            refined (Tensor, optional): See :meth:`stage_logits`.
+            refined (Tensor, optional): As for :meth:`judge`.
 
         Returns:
             List[DataSample]: ``pred_score`` and ``pred_label``, and in ``stage_scores``,
             (S, num_classes), what each of the image's S stages alone would say, in the
-            order of the stages.
+            order of the stages; all are calibrated where the checkpoint is. ``novelty`` and
+            ``accepted``: see :class:`Calibrator`.
         """
         predictions = self._get_predictions(logits.mean(dim=0), data_samples)
         stages = [len(logits)] * len(predictions)
@@ -264,15 +305,14 @@ class APCNNHead(ClsHead):
         scores = logits.softmax(dim=-1).unbind(dim=1)
         for sample, s, stage_scores in zip(predictions, stages, scores):
             sample.stage_scores = stage_scores[:s].clone()
+        for sample, *judgement in zip(predictions, novelty, accepted):
+            sample.novelty, sample.accepted = (x.clone() for x in judgement)
         return predictions
 
-    def stage_logits(
+    def logits(
         self, feats: Dict[str, AttentionPyramid], refined: Optional[Tensor] = None
     ) -> Tensor:
-        """The mean logits of each stage.
-
-        An image without the second stage has the logits of the first one there, so that
-        their mean is what the first one says.
+        """The logits of each classifier for each stage, as they are: not calibrated.
 
         Args:
             feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
@@ -281,11 +321,16 @@ class APCNNHead(ClsHead):
                 second stage, (R, ). Defaults to None: all of them.
 
         Returns:
-            Tensor: (S, N, num_classes) for S stages.
+            Tensor: (S, M, N, num_classes) for S stages and M classifiers. An image without
+            the second stage has the logits of the first one there, so that their mean is
+            what the first one says.
         """
-        logits = [self.classify(p).mean(dim=0) for p in feats.values()]
-        if refined is not None and len(logits) == 2:
-            logits[1] = logits[0].index_put((refined,), logits[1])
+        logits = [self.classify(pyramid) for pyramid in feats.values()]
+        if refined is not None:
+            second = logits[0].clone()
+            if len(logits) == 2:
+                second[:, refined] = logits[1]
+            logits[1:] = [second]
         return torch.stack(logits)
 
     def loss(

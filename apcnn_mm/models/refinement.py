@@ -9,7 +9,6 @@ Boxes are (x1, y1, x2, y2). ROIs come in pixels of the network's input; a box in
 lies on the feature map, and like a slice it does not include its end.
 """
 
-import math
 from itertools import accumulate
 from typing import Sequence
 
@@ -19,13 +18,15 @@ from torch import Tensor
 from .roi_pyramid import ROIPyramid
 
 
-def feature_stride(features: Tensor, rois: ROIPyramid) -> int:
-    """Stride of a feature map in input pixels.
+def feature_stride(features: Tensor, rois: ROIPyramid) -> Tensor:
+    """Stride of a feature map in input pixels, (), float32.
 
     A padded convolution yields ceil(width / stride) cells, others fewer: only the
-    nearest power of two is exact for every width.
+    nearest power of two is exact for every width. A tensor, because widths are not known
+    when a model is exported.
     """
-    return 2 ** round(math.log2(rois.image_size[1] / features.size(-1)))
+    width = rois.boxes.new_full((), rois.image_size[1], dtype=torch.float32)
+    return (width / features.size(-1)).log2().round().exp2().round()
 
 
 def roi_guided_dropblock(

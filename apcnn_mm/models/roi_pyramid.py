@@ -147,7 +147,8 @@ class ROIPyramidGenerator:
                 f'The neck gave {len(spatial)} levels of spatial attention, but '
                 f'roi_generator.strides={self.strides} has {len(self.strides)}.'
             )
-        for attention, stride in zip(spatial, self.strides):
+        # An exported model has no size yet.
+        for attention, stride in () if _is_traced() else zip(spatial, self.strides):
             # Backbones that do not pad have up to two cells fewer.
             if abs(attention.size(-1) - image_size[1] / stride) >= 3:
                 raise ValueError(
@@ -218,12 +219,21 @@ class ROIPyramidGenerator:
 
     def _mask_border(self, attention):
         """(N, 1, h, w) -> (N, h * w), zero on the border."""
-        h, w = attention.shape[-2:]
-        rows = slice(int(self.border * h), int((1 - self.border) * h))
-        columns = slice(int(self.border * w), int((1 - self.border) * w))
-        masked = torch.zeros_like(attention)
-        masked[..., rows, columns] = attention[..., rows, columns]
-        return masked.flatten(1)
+        rows, columns = (
+            self._off_border(n, attention.device) for n in attention.shape[-2:]
+        )
+        return attention.masked_fill(~(rows[:, None] & columns), 0).flatten(1)
+
+    def _off_border(self, size, device):
+        """Which of so many cells in a row are no border, (size, ), bool.
+
+        They are the cells from ``border * size`` to ``(1 - border) * size``, truncated. In
+        tensors, for a size that is not known when a model is exported.
+        """
+        ends = torch.arange(1, size + 1, dtype=torch.float32, device=device)
+        first, end = self.border * ends[-1], (1 - self.border) * ends[-1]
+        # What is whole but for rounding, such as 0.9 * 20, is whole.
+        return (first + 1e-3 < ends) & (ends <= end + 1e-3)
 
     def _is_greedy(self, scores):
         if self.selection != 'auto':
@@ -233,7 +243,8 @@ class ROIPyramidGenerator:
     @staticmethod
     def _clip(boxes, image_size):
         h, w = image_size
-        x, y = boxes[..., 0::2].clamp(0, w - 1), boxes[..., 1::2].clamp(0, h - 1)
+        boxes = boxes.clamp(min=0)
+        x, y = boxes[..., 0::2].clamp(max=w - 1), boxes[..., 1::2].clamp(max=h - 1)
         return torch.stack([x, y], dim=-1).flatten(-2)
 
     @staticmethod

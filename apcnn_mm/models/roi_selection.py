@@ -49,7 +49,7 @@ def select_greedily(
             left = left.masked_fill(iou > iou_threshold, -torch.inf)
             left = left.scatter(1, index, -torch.inf)
             picks.append((best > -torch.inf, start + index))
-        start += len(boxes)
+        start += boxes.size(0)
     valid, index = (torch.cat(part, dim=1) for part in zip(*picks))
     return valid, index
 
