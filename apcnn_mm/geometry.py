@@ -8,7 +8,7 @@ This is enough for every test pipeline of one resizing, center crops and flips: 
 them leave the centre of the image where it is, up to the rounding to whole pixels.
 """
 
-from typing import NamedTuple, Tuple
+from typing import Any, Dict, NamedTuple, Tuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,12 @@ OTHER_TRANSFORMS = {
     'PackInputs',
 }
 ORIGINAL = 'original'
+# How a pipeline keeps them.
+KEEPING = (
+    "Put the pipeline's transforms that resize, crop and flip into dict(type="
+    "'KeepOriginal', max_size=1024, transforms=[...]), and give PackInputs "
+    "algorithm_keys=('original',). configs/ablation/refine_original.py does so."
+)
 
 
 class Original(NamedTuple):
@@ -34,10 +40,19 @@ class Original(NamedTuple):
             y) of the input, in pixels, is the place (a_x * x + b_x, a_y * y + b_y) of the
             picture. A pixel is one unit wide and begins at its number. A mirrored input
             has a negative scale.
+        noted (dict): What the pipeline had noted of that input: ``img_shape``, ``flip``
+            and ``flip_direction``.
     """
 
     pixels: Tensor
     view: Tuple[float, float, float, float]
+    noted: Dict[str, Any]
+
+    def fits(self, sample) -> bool:
+        """Whether nothing has resized, cropped or flipped the input of a sample since."""
+        return all(
+            sample.get(key) == value for key, value in self.noted.items() if key in sample
+        )
 
 
 def check_pipeline(pipeline, loading=None):
@@ -98,8 +113,11 @@ def keeps_original(pipeline) -> bool:
     Args:
         pipeline (Compose): The pipeline. One that is not known here may do so.
     """
-    packing = [t for t in _flat(pipeline) if hasattr(t, 'algorithm_keys')]
-    return all(ORIGINAL in transform.algorithm_keys for transform in packing)
+    return all(
+        ORIGINAL in getattr(transform, 'algorithm_keys', (ORIGINAL,))
+        for transforms in _views(pipeline)
+        for transform in transforms
+    )
 
 
 def _views(pipeline):

@@ -175,6 +175,12 @@ class APCNNInferencer(ImageClassificationInferencer):
             results.append(outcome if return_datasamples else result)
         return results
 
+    @property
+    def stage_names(self) -> Tuple[str, ...]:
+        """Whose scores a prediction's ``stage_scores`` are: 'raw', 'refined' or both."""
+        stage = self.model.test_stage
+        return ('raw', 'refined') if stage in ('both', 'cascade') else (stage,)
+
     def load(self, image: InputType) -> dict:
         """Put an image through the test pipeline.
 
@@ -271,10 +277,7 @@ class APCNNInferencer(ImageClassificationInferencer):
         if isinstance(outcome, str):
             return dict(image=path, error=outcome)
         stages = dict.fromkeys(('raw', 'refined'))
-        names = [self.model.test_stage]
-        if names[0] in ('both', 'cascade'):
-            names = ['raw', 'refined']
-        for name, scores in zip(names, outcome.stage_scores):
+        for name, scores in zip(self.stage_names, outcome.stage_scores):
             stages[name] = self._best(scores, top_k)
         height, width = outcome.picture_shape
         result = dict(image=path, width=width, height=height)

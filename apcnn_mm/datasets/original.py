@@ -1,20 +1,23 @@
 """The picture as it was loaded, beside the input that is made of it."""
 
-from typing import Optional, Sequence
+import random
+from functools import lru_cache
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
-from mmcv.transforms.utils import cache_random_params
 from mmpretrain.registry import TRANSFORMS
 
 from ..arguments import check_config, check_number, check_type
-from ..geometry import RESIZING, Original
+from ..geometry import ORIGINAL, RESIZING, Original
 from .resize import resize
 
 # How far coordinates may lie from a straight line, in pixels. Crops and flips are exact;
 # antialiasing averages places with weights that are off by up to 0.03 pixels.
 TOLERANCE = 0.1
+# The share of the image where they must: the rest may be padding.
+MINIMUM = 0.25
 
 
 @TRANSFORMS.register_module()
@@ -44,9 +47,9 @@ class KeepOriginal(BaseTransform):
 
     Args:
         transforms (Sequence[dict]): The transforms that turn the picture into the input.
-            They draw random numbers in methods with mmcv's ``cache_randomness``, as those
-            of mmcv and mmpretrain do. Changes of colour go before this transform, for
-            both looks, or behind it, for the first one alone.
+            They draw random numbers from the global generators of Python, NumPy or
+            PyTorch, as those of mmcv and mmpretrain do. Changes of colour go before this
+            transform, for both looks, or behind it, for the first one alone.
         max_size (int): The longest side of the picture that is kept. Larger ones are
             shrunk to it at once, with antialiasing: a photograph of 12 megapixels takes
             36 MB, and the second look sees no more detail than it has pixels.
@@ -78,12 +81,16 @@ class KeepOriginal(BaseTransform):
         results = self._shrink(results)
         picture, view = results['img'], (1.0, 1.0, 0.0, 0.0)
         for transform in self.transforms:
-            size = results['img'].shape[:2]
-            with cache_random_params(transform):
-                given, results = dict(results), transform(results)
-                if results is None:
-                    return None
-                step = self._step(transform, given, size, results['img'].shape[:2])
+            resizes = type(transform).__name__ in RESIZING
+            given, state = dict(results), None if resizes else _random_state()
+            results = transform(results)
+            if results is None:
+                return None
+            before, after = (r['img'].shape[:2] for r in (given, results))
+            if resizes:
+                step = before[1] / after[1], before[0] / after[0], 0.0, 0.0
+            else:
+                step = self._follow(transform, given, state, after)
             view = (
                 view[0] * step[0],
                 view[1] * step[1],
@@ -92,22 +99,22 @@ class KeepOriginal(BaseTransform):
             )
         # A copy: transforms behind this one may change the input in place.
         pixels = torch.from_numpy(picture.reshape(*picture.shape[:2], -1).copy())
-        results['original'] = Original(pixels, view)
+        noted = {k: results.get(k) for k in ('img_shape', 'flip', 'flip_direction')}
+        results[ORIGINAL] = Original(pixels, view, noted)
         return results
 
     @staticmethod
-    def _step(transform, given, before, after):
+    def _follow(transform, given, state, after):
         """Where the image behind a transform lies in that before it, a view."""
-        name = type(transform).__name__
-        if name in RESIZING:
-            return before[1] / after[1], before[0] / after[0], 0.0, 0.0
+        name, before = type(transform).__name__, given['img'].shape[:2]
+        _set_random_state(state)
         try:
             image = transform(dict(given, img=coordinates(*before)))['img']
         except Exception as error:  # transforms raise errors of all kinds
             raise ValueError(
-                f'KeepOriginal cannot follow {name}, which takes no image of float32 with '
-                f'two channels: {error} Put changes of colour before KeepOriginal, and '
-                'do not resize by Pillow.'
+                f'KeepOriginal cannot follow {name}, which takes no image of float32: '
+                f'{error} Put changes of colour before KeepOriginal, and do not resize by '
+                'Pillow.'
             ) from error
         view = find_view(image, before)
         if view is None or image.shape[:2] != after:
@@ -147,64 +154,68 @@ class KeepOriginal(BaseTransform):
         )
 
 
+@lru_cache(maxsize=4)
 def coordinates(height: int, width: int) -> np.ndarray:
-    """Where each pixel of a picture lies.
+    """An image that says where each of its pixels lies.
 
     Args:
-        height (int): The picture's height.
+        height (int): The height of the image.
         width (int): Its width.
 
     Returns:
-        np.ndarray: (height, width, 2), float32: x and y of the pixels' centres.
+        np.ndarray: (height, width, 3), float32: x and y of the pixels' centres, and 1. It
+        is made once for images of a size, and cannot be written to.
     """
-    image = np.empty((height, width, 2), np.float32)
+    image = np.ones((height, width, 3), np.float32)
     image[..., 0] = np.arange(width) + 0.5
     image[..., 1] = np.arange(height)[:, None] + 0.5
+    image.flags.writeable = False
     return image
 
 
-def find_view(image: np.ndarray, size: Sequence[int]):
-    """Which part of a picture an input shows.
+def find_view(image: np.ndarray, size: Tuple[int, int]) -> Optional[Tuple[float, ...]]:
+    """Which part of an image another one shows.
 
     Args:
-        image (np.ndarray): What the transforms made of the picture's
-            :func:`coordinates`, (h, w, 2).
-        size (Sequence[int]): The picture's height and width.
+        image (np.ndarray): What was made of the :func:`coordinates` of the first one,
+            (h, w, 3).
+        size (tuple[int, int]): The height and width of the first one.
 
     Returns:
-        tuple[float, float, float, float] | None: See :class:`Original`. None if the input
-        is not the picture resized, cropped, padded and flipped.
+        tuple[float, float, float, float] | None: See :class:`Original`. None if the one is
+        not the other resized, cropped, padded and flipped.
     """
     h, w = image.shape[:2]
-    rows, columns = np.arange(h) + 0.5, np.arange(w) + 0.5
-    x = _fit_line(columns, image[h // 2, :, 0], size[1])
-    y = _fit_line(rows, image[:, w // 2, 1], size[0])
+    x = _line(image[h // 2, :, 0], size[1])
+    y = _line(image[:, w // 2, 1], size[0])
     if x is None or y is None:
         return None
-    # A rotation also has lines in the middle.
-    sample = image[:: h // 8 + 1, :: w // 8 + 1]
-    x_fit = x[0] * columns[:: w // 8 + 1] + x[1]
-    y_fit = y[0] * rows[:: h // 8 + 1] + y[1]
-    off = np.abs(sample[..., 0] - x_fit), np.abs(sample[..., 1] - y_fit[:, None])
-    if max(map(np.median, off)) > TOLERANCE:
-        return None
-    return x[0], y[0], x[1], y[1]
+    # All over the image, since what is turned or bent has lines in the middle as well.
+    rows, columns = np.arange(0, h, h // 32 + 1), np.arange(0, w, w // 32 + 1)
+    sample = image[np.ix_(rows, columns)]
+    right = np.abs(sample[..., 2] - 1) < 1e-3  # neither padding nor of another colour
+    right &= np.abs(sample[..., 0] - x[0] * (columns + 0.5) - x[1]) < TOLERANCE
+    right &= np.abs(sample[..., 1] - (y[0] * (rows + 0.5) + y[1])[:, None]) < TOLERANCE
+    return (x[0], y[0], x[1], y[1]) if right.mean() >= MINIMUM else None
 
 
-def _fit_line(places, values, end):
-    """Slope and offset of the values inside the picture, which are most, or None."""
-    values = values.astype(np.float64)
+def _line(values, end):
+    """Slope and offset of a line of coordinates inside an image, or None."""
     # Padding and the outermost pixels, which interpolation repeats, tell nothing.
-    inside = (values > 0.5) & (values < end - 0.5)
-    places, values = places[inside], values[inside]
-    half = len(values) // 2
-    if not half:
+    places = np.flatnonzero((values > 0.5) & (values < end - 0.5))
+    if len(places) < 2:
         return None
-    slope = np.median((values[half:] - values[:-half]) / (places[half:] - places[:-half]))
-    offset = np.median(values - slope * places)
-    for _ in range(2):
-        right = np.abs(values - slope * places - offset) < TOLERANCE
-        if right.sum() < max(2, len(values) / 2):
-            return None
-        slope, offset = np.polyfit(places[right], values[right], 1)
-    return (float(slope), float(offset)) if slope else None
+    quarter = len(places) // 4
+    first, last = places[quarter], places[-1 - quarter]
+    slope = (float(values[last]) - float(values[first])) / float(last - first)
+    return slope, float(values[first]) - slope * (float(first) + 0.5)
+
+
+def _random_state():
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def _set_random_state(state):
+    random.setstate(state[0])
+    np.random.set_state(state[1])
+    torch.set_rng_state(state[2])

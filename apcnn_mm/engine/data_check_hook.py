@@ -6,7 +6,13 @@ from mmpretrain.registry import HOOKS
 
 from ..datasets import Strangers
 from ..evaluation import ObjectLocalization
-from ..geometry import check_pipeline, gives_one_size
+from ..geometry import (
+    KEEPING,
+    ORIGINAL,
+    check_pipeline,
+    gives_one_size,
+    keeps_original,
+)
 from ..models import APCNN
 from ..models.calibrator import find_other_stage
 from .monitor_check import check_monitored
@@ -82,7 +88,8 @@ class DataCheckHook(Hook):
 
         Raises:
             ValueError: If they do not, if the training data do not fill a batch, if boxes
-                cannot be followed through the validation pipeline, or if no metric
+                cannot be followed through the validation pipeline, if a pipeline does not
+                keep the original pictures for a second look at them, or if no metric
                 reports what others wait for.
         """
         loader = runner.train_dataloader
@@ -96,8 +103,10 @@ class DataCheckHook(Hook):
                 'train_dataloader.batch_size to a smaller number, at least 2.'
             )
         self._check_head(runner, train)
+        self._check_originals(runner, train)
         if runner.val_loop is not None:
             val = runner.val_dataloader.dataset
+            self._check_originals(runner, val)
             self._check_metrics(runner.val_evaluator, val)
             self._check_head(runner, val)
             self._check_sizes(runner, runner.val_dataloader)
@@ -130,6 +139,7 @@ class DataCheckHook(Hook):
         self._check_metrics(evaluator, loader.dataset)
         self._check_head(runner, loader.dataset)
         self._check_sizes(runner, loader)
+        self._check_originals(runner, loader.dataset)
         whose = 'the checkpoint or the training'
         self._check_names(loader.dataset, self._trained_classes, whose)
 
@@ -193,6 +203,15 @@ class DataCheckHook(Hook):
                 'padded to the size of its neighbours is predicted otherwise. Add '
                 "dict(type='CenterCrop', crop_size=...), resize to one fixed scale, or "
                 'set test_dataloader.batch_size=1 and val_dataloader.batch_size=1.'
+            )
+
+    @staticmethod
+    def _check_originals(runner, dataset):
+        refine_at = getattr(unwrapped(runner.model), 'refine_at', None)
+        if refine_at == ORIGINAL and not keeps_original(getattr(dataset, 'pipeline', None)):
+            raise ValueError(
+                f"model.refine_at='original', but the pipeline of {_describe(dataset)} "
+                f'keeps no original pictures. {KEEPING}'
             )
 
     @staticmethod

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..arguments import check_choice, check_config, check_number
-from ..geometry import ORIGINAL, Original
+from ..geometry import KEEPING, ORIGINAL, Original
 from .apcnn_head import APCNNHead
 from .attention_fpn import AttentionFPN, AttentionPyramid
 from .backbone_split import (
@@ -393,7 +393,7 @@ class APCNN(ClassNames, ImageClassifier):
         """The refinement of the original pictures: the second stage's input."""
         size = images.shape[-2:]
         zoomed, inside = zoom_into_originals(originals, rois.merged_box, size)
-        # Interpolation and normalisation may change places.
+        # Normalised afterwards: of fewer pixels, and the same, as both are linear.
         zoomed = self.data_preprocessor(dict(inputs=zoomed))['inputs']
         padding = getattr(self.data_preprocessor, 'pad_value', 0)
         zoomed = zoomed.where(inside, zoomed.new_tensor(padding))
@@ -404,17 +404,21 @@ class APCNN(ClassNames, ImageClassifier):
         return zoomed
 
     def _originals(self, data_samples):
-        """The pictures for the second look, or None where it is not at them."""
+        """The pictures for the second look, or None where it is not at them.
+
+        The samples lose them: predictions that are kept, or written, are without.
+        """
+        originals = [sample.pop(ORIGINAL, None) for sample in data_samples or ()]
         if self.refine_at != ORIGINAL or self._counting == RAW:
             return None
-        originals = [sample.pop(ORIGINAL, None) for sample in data_samples or ()]
         if not originals or None in originals:
             raise ValueError(
-                "model.refine_at='original' needs the original pictures, which the "
-                'pipeline has not kept. Put its transforms that resize, crop and flip into '
-                "dict(type='KeepOriginal', max_size=..., transforms=[...]) and give "
-                "PackInputs algorithm_keys=('original',), in all pipelines, as "
-                'configs/ablation/refine_original.py does.'
+                f"model.refine_at='original' needs the original pictures. {KEEPING}"
+            )
+        if not all(map(Original.fits, originals, data_samples)):
+            raise ValueError(
+                'Behind KeepOriginal the input was resized, cropped or flipped, and '
+                f'nobody knows where it lies in the original picture. {KEEPING}'
             )
         return originals
 
