@@ -4,6 +4,9 @@ import copy
 
 import pytest
 import torch
+from mmengine.config import ConfigDict
+from mmengine.logging import MessageHub
+from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -105,6 +108,20 @@ def test_a_prediction_is_one_copy(tiny_model, monkeypatch, stage):
         model(images, mode='predict')
     # A cascade asks once which images go on.
     assert copies == [[aten.nonzero.default] if stage == 'cascade' else []]
+
+
+def test_finite_hook_reads_what_mmengine_has_read():
+    hub = MessageHub('hub of a test')
+    runner = ConfigDict(iter=3, work_dir='runs')
+    runner.message_hub = hub
+    hook, outputs = HOOKS.build(dict(type='FiniteHook')), dict(loss=torch.tensor(1.0))
+    hub.update_scalar('train/loss', 1.0)
+    with Waits() as waits:
+        hook.after_train_iter(runner, 0, outputs=outputs)
+    assert waits.found == []
+    hub.update_scalar('train/loss', float('inf'))
+    with pytest.raises(ValueError, match='Iteration 4: loss is inf'):
+        hook.after_train_iter(runner, 0, outputs=outputs)
 
 
 def test_to_host():

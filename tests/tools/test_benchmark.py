@@ -71,8 +71,8 @@ def test_the_table(run_main, tmp_path):
 def test_the_share_of_a_cascade(tiny_model, share, refined):
     torch.manual_seed(0)
     model, images = tiny_model().eval(), torch.randn(4, 3, 64, 64)
-    model.threshold = benchmark.find_threshold(model, images, share)
-    model.test_stage = 'cascade'
+    model.test_stage, model.threshold = 'cascade', 1
+    benchmark.refine_share(model, share)
     with torch.no_grad():
         predictions = model(images, mode='predict')
     assert sum(len(sample.stage_scores) == 2 for sample in predictions) == refined
