@@ -6,9 +6,11 @@ DIR is searched for images with all its subfolders; LIST is a text file in UTF-8
 path a line. Boxes are (x1, y1, x2, y2) in pixels of an image of the line's width and
 height, which is turned as the EXIF orientation of the file says.
 
-Lines are written as they come, so a run that was stopped goes on where it was. What they
-were made with is in ``results.jsonl.settings.json``. The exit status is 0 when at least
-one image was predicted.
+Lines are written as they come, so a run that was stopped goes on where it was, also with
+another number of processes (``tools/dist_predict.sh``). What they were made with is in
+``results.jsonl.settings.json``. With ``--format csv`` the lines are in ``OUT.jsonl``, and
+a table of them is written at the end. The exit status is 0 when at least one image was
+predicted.
 """
 
 import argparse
@@ -17,22 +19,29 @@ import json
 import os
 import os.path as osp
 import sys
+from functools import reduce
 
 import _script  # noqa: F401
 from mmengine.utils import ProgressBar
 
 from apcnn_mm.apis import APCNNInferencer, list_images
+from apcnn_mm.apis.predictions import PredictionFile, write_table
 from apcnn_mm.arguments import check_number
 from apcnn_mm.datasets import IMAGE_EXTENSIONS
-from apcnn_mm.datasets.files import read_lines
-from apcnn_mm.launch import add_arguments, load_config
+from apcnn_mm.launch import Team, add_arguments, load_config
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('input', help='an image, a folder, or a text file with paths')
     add_arguments(parser, checkpoint=True)
-    parser.add_argument('--out', required=True, help='the file to write, JSON lines')
+    parser.add_argument('--out', required=True, help='the file to write')
+    parser.add_argument(
+        '--format',
+        choices=('jsonl', 'csv'),
+        default='jsonl',
+        help='JSON lines with all there is, or a table for spreadsheets',
+    )
     parser.add_argument('--pictures', help='the dir to save pictures with ROIs')
     parser.add_argument('--top-k', type=int, default=5, help='how many classes to tell')
     parser.add_argument(
@@ -43,14 +52,30 @@ def parse_args():
         type=float,
         help='the probability that the deepest name must reach. Defaults to 0.8',
     )
-    parser.add_argument('--batch-size', type=int, default=16)
-    parser.add_argument('--num-workers', type=int, default=2, help='that read the images')
+    parser.add_argument('--batch-size', type=int, default=16, help='of each process')
+    parser.add_argument(
+        '--num-workers', type=int, default=2, help='that read the images of each process'
+    )
     parser.add_argument('--device', help='such as cuda:1 or cpu')
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch'),
+        default='none',
+        help="'pytorch' for one of several processes, see tools/dist_predict.sh",
+    )
     args = parser.parse_args()
     if not osp.exists(args.input):
         parser.error(f'there is no {osp.abspath(args.input)}')
     if osp.isdir(args.out):
         parser.error(f'--out must be a file, but {osp.abspath(args.out)} is a folder')
+    args.lines = osp.abspath(args.out)
+    if args.format == 'csv':
+        table, args.lines = args.lines, args.lines + '.jsonl'
+        if osp.isfile(table) and not osp.isfile(args.lines):
+            parser.error(
+                f'{table} is there already, but not {args.lines}, which it would have '
+                'been made of. Choose another --out or remove it'
+            )
     if args.pictures and osp.isdir(args.input):
         inside = osp.relpath(osp.realpath(args.pictures), osp.realpath(args.input))
         if inside.split(os.sep)[0] != os.pardir:
@@ -69,23 +94,48 @@ def parse_args():
     return args
 
 
+class ImageList:
+    """The paths in a text file, read anew each time: there may be a million.
+
+    Args:
+        path (str): The file, in UTF-8.
+    """
+
+    def __init__(self, path):
+        self.path = path
+
+    def __iter__(self):
+        try:
+            with open(self.path, encoding='utf-8-sig') as file:
+                yield from filter(None, map(str.strip, file))
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f'{osp.abspath(self.path)} is neither a text file in UTF-8 with paths nor '
+                f'an image with one of the endings {", ".join(IMAGE_EXTENSIONS)}. {error}'
+            ) from error
+
+
 def find_images(path):
-    """The images that an IMAGE, DIR or LIST stands for, each once, and their names."""
+    """The images that an IMAGE, DIR or LIST stands for, to be iterated over."""
     if osp.isdir(path) or path.lower().endswith(IMAGE_EXTENSIONS):
-        return list_images(path)
-    try:
-        lines = list(read_lines(path).values())
-    except ValueError as error:
-        raise ValueError(
-            f'{osp.abspath(path)} is neither a text file in UTF-8 with paths nor an image '
-            f'with one of the endings {", ".join(IMAGE_EXTENSIONS)}.'
-        ) from error
-    if not lines:
+        return list_images(path)[0]
+    images = ImageList(path)
+    if next(iter(images), None) is None:
         raise ValueError(f'There are no images in {osp.abspath(path)}: it has no lines.')
-    images = list(dict.fromkeys(lines))
-    if len(images) < len(lines):
-        print(f'{len(lines) - len(images)} lines of {path} are there twice or more.')
-    return list_images(images)
+    return images
+
+
+def picture_namer(args, images):
+    """What names the picture of an image: it lies in --pictures as the image does."""
+    if not args.pictures:
+        return lambda image: None
+    common = osp.abspath(args.input)
+    if not osp.isdir(common):
+        paths = map(osp.abspath, images)
+        common = osp.dirname(reduce(lambda *two: osp.commonprefix(two), paths) + '_')
+    return lambda image: osp.join(
+        args.pictures, osp.relpath(osp.abspath(image), common) + '.jpg'
+    )
 
 
 def identify(args, cfg, images, inferencer):
@@ -109,7 +159,10 @@ def identify(args, cfg, images, inferencer):
     # A folder may get more images; a list is another one then.
     source = osp.abspath(args.input)
     if not osp.isdir(source):
-        source = _digest([osp.abspath(image) for image in images])
+        paths = hashlib.sha256()
+        for image in images:
+            paths.update(os.fsencode(osp.abspath(image)) + b'\0')
+        source = paths.hexdigest()
     return {
         'input': source,
         'config': _digest(used),
@@ -124,132 +177,78 @@ def _digest(value):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_earlier(path):
-    """The settings of an earlier run, {} where they cannot be read."""
+def prepare(args, cfg, images, inferencer, output):
+    """Tell all processes what to do; the number of images."""
     try:
-        with open(path, encoding='utf-8') as file:
-            settings = json.load(file)
-    except (OSError, ValueError):  # none, or not whole
-        return {}
-    return settings if isinstance(settings, dict) else {}
+        settings = identify(args, cfg, images, inferencer)
+        return output.prepare(settings, images, picture_namer(args, images))
+    except OSError as error:
+        sys.exit(f'{output.path} cannot be written: {error}')
+    except ValueError as error:
+        sys.exit(str(error))
 
 
-def read_done(path):
-    """The lines of an earlier run that need not be done again, by image.
-
-    A line that is not whole, images that could not be read and those that have changed
-    since then are done again.
-    """
-    done = {}
-    written = osp.getmtime(path)
-    with open(path, encoding='utf-8', errors='replace') as file:
-        for line in file:
-            try:
-                result = json.loads(line)
-                image, error = result['image'], result['error']
-            except (ValueError, TypeError, KeyError):
-                continue
-            if not isinstance(image, str):
-                continue
-            changed = osp.isfile(image) and osp.getmtime(image) > written
-            if line.endswith('\n') and error is None and not changed:
-                done[image] = line
-    return done
+def predict(args, inferencer, output):
+    """Do what this process has to do; the number of images that it could not predict."""
+    tasks = output.tasks()
+    errors = 0
+    progress = ProgressBar(len(tasks)) if output.rank == 0 else None
+    outcomes = inferencer.stream(tasks, args.batch_size, args.num_workers)
+    with output.open() as out:
+        for i, (image, outcome) in enumerate(outcomes):
+            task = tasks.read(i)
+            result = inferencer.describe(image, outcome, args.top_k)
+            if result['error']:
+                errors += 1
+            elif task.picture:
+                inferencer.draw(image, outcome, task.picture)
+            if not task.is_written:
+                out.write(json.dumps(result, allow_nan=False) + '\n')
+            if progress:
+                progress.update()
+    return errors
 
 
-def open_output(path, settings, images):
-    """Open the output, with what an earlier run with the same settings has finished.
-
-    Args:
-        path (str): The file.
-        settings (dict): Those of :func:`identify`.
-        images (list[str]): The images that are wanted.
-
-    Returns:
-        tuple[IO, set[str]]: The file, and the images that are in it.
-    """
-    settings_path = path + '.settings.json'
-    os.makedirs(osp.dirname(path), exist_ok=True)
-    done = {}
-    if osp.isfile(path) and osp.getsize(path):
-        earlier = read_earlier(settings_path)
-        changed = [key for key in settings if earlier.get(key) != settings[key]]
-        if changed:
-            sys.exit(
-                f'{path} is there already, and was not written with these settings: '
-                + (
-                    f'another {", ".join(changed)}.'
-                    if earlier
-                    else f'{settings_path} cannot be read.'
-                )
-                + ' Choose another --out or remove it.'
-            )
-        done = read_done(path)
-        done = {image: done[image] for image in images if image in done}
-        print(f'{len(done)} images are in {path} already.')
-    _replace(settings_path, json.dumps(settings))
-    _replace(path, ''.join(done.values()))
-    return open(path, 'a', encoding='utf-8'), set(done)
-
-
-def _replace(path, text):
-    """Write a file that is whole at any time."""
-    with open(path + '.tmp', 'w', encoding='utf-8') as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + '.tmp', path)
+def finish(args, output, number, errors):
+    """Put everything together, and tell what there is."""
+    output.join()
+    if args.format == 'csv':
+        write_table(args.lines, args.out)
+    print(f'\n{number} images: {osp.abspath(args.out)}')
+    if errors:
+        print(f'{errors} of them could not be predicted: see their "error".')
+    if errors == number:
+        sys.exit('No image could be predicted.')
 
 
 def main():
     args = parse_args()
-    try:
-        images, names = find_images(args.input)
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(str(error))
+    team = Team(args.launcher)
+    output = PredictionFile(args.lines, team.rank, team.world_size)
+    if team.rank == 0:
+        try:
+            images = find_images(args.input)
+        except (FileNotFoundError, ValueError) as error:
+            sys.exit(str(error))
     cfg = load_config(args.config, args.cfg_options)
     inferencer = APCNNInferencer(
         cfg,
         args.checkpoint,
-        device=args.device,
+        device=args.device or team.device,
         taxonomy=args.taxonomy,
         confidence=args.confidence,
     )
-    path = osp.abspath(args.out)
+    if team.rank == 0:
+        number = prepare(args, cfg, images, inferencer, output)
+        del images  # may be many, and each worker would get them
+    team.meet('prepared')
     try:
-        out, done = open_output(path, identify(args, cfg, images, inferencer), images)
-    except OSError as error:
-        sys.exit(f'{path} cannot be written: {error}')
-    pictures = {}
-    if args.pictures:
-        pictures = {i: osp.join(args.pictures, name) for i, name in zip(images, names)}
-    rest = [
-        image
-        for image in images
-        if image not in done or image in pictures and not osp.isfile(pictures[image])
-    ]
-    errors = 0
-    progress = ProgressBar(len(rest))
-    try:
-        for image, outcome in inferencer.stream(rest, args.batch_size, args.num_workers):
-            result = inferencer.describe(image, outcome, args.top_k)
-            if result['error']:
-                errors += 1
-            elif image in pictures:
-                inferencer.draw(image, outcome, pictures[image])
-            if image not in done:
-                out.write(json.dumps(result, allow_nan=False) + '\n')
-                out.flush()
-            progress.update()
+        errors = predict(args, inferencer, output)
     except KeyboardInterrupt:
         raise KeyboardInterrupt('The same command goes on from here.') from None
-    finally:
-        out.close()
-    print(f'\n{len(images)} images: {path}')
-    if errors:
-        print(f'{errors} of them could not be predicted: see their "error".')
-    if errors == len(images):
-        sys.exit('No image could be predicted.')
+    errors = team.meet('predicted', errors)
+    if team.rank == 0:
+        finish(args, output, number, errors)
 
 
 if __name__ == '__main__':
