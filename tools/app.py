@@ -146,10 +146,8 @@ class Answers:
         if result.get('accepted') is not None:
             said = 'accepted as one of these' if result['accepted'] else 'not accepted'
             text += f'\n\n{said} (novelty: {result["novelty"]:.3g})'
-        if result.get('rollup'):
-            rollup = result['rollup']
-            rank, name = as_plain_text(rollup['rank']), as_plain_text(rollup['name'])
-            text += f'\n\n{rank}: **{name}** ({rollup["score"]:.0%})'
+        if 'rollup' in result:
+            text += '\n\n' + name_above(result['rollup'])
         labels = (bars(result[key]) for key in ('top', 'raw', 'refined'))
         return text, *labels, self._figure(path)
 
@@ -174,6 +172,14 @@ def verdict(result):
     if result.get('accepted') is False:
         answer = f'none of these. Nearest: {answer}'
     return answer
+
+
+def name_above(rollup):
+    """The deepest name that is sure, in Markdown."""
+    if rollup is None:
+        return 'no name above is sure enough'
+    rank, name = as_plain_text(rollup['rank']), as_plain_text(rollup['name'])
+    return f'{rank}: **{name}** ({rollup["score"]:.0%})'
 
 
 def name_of(entry):
@@ -237,15 +243,15 @@ def build_page(answers: Answers) -> gr.Blocks:
         )
         details = [text, top, raw, refined, figure]
 
+        def drop(paths):
+            found = answers.predict(paths)
+            return *found, *answers.show(found[-1])
+
         def select(answered, event: gr.SelectData):
             return answers.show(answered, event.index)
 
-        files.change(
-            answers.predict,
-            files,
-            [gallery, broken, lines, table, known],
-            api_name='predict',
-        ).success(answers.show, known, details, api_name='show')
+        results = [gallery, broken, lines, table, known]
+        files.change(drop, files, [*results, *details], api_name='predict')
         gallery.select(select, known, details, api_name=False)
     return page
 

@@ -81,7 +81,9 @@ def test_strangers_and_names_above(answers, pictures):
     text = html.unescape(answers.show([(path, result)])[0])
     assert f'none of these. Nearest: {result["top"][0]["name"]}' in text
     assert 'novelty: 1.5' in text and 'genus: **A & B** (94%)' in text
-    text = html.unescape(answers.show([(path, {**result, 'accepted': True})])[0])
+    result = {**result, 'accepted': True, 'rollup': None}
+    text = html.unescape(answers.show([(path, result)])[0])
+    assert 'no name above is sure enough' in text
     assert 'none of these' not in text and 'accepted as one of these' in text
 
 
