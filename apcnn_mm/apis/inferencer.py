@@ -17,8 +17,9 @@ from mmengine.utils import track_iter_progress
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.registry import TRANSFORMS
 from mmpretrain.structures import DataSample
-from torch import Tensor
 from torch.utils.data import DataLoader
+
+from apcnn_runtime.predictions import describe
 
 from ..arguments import check_choice, check_number, check_type
 from ..datasets.classes import read_classes
@@ -237,33 +238,32 @@ class APCNNInferencer(ImageClassificationInferencer):
             that there is beside ``image``.
         """
         path = None if isinstance(image, np.ndarray) else os.fspath(image)
-        if not isinstance(outcome, str):
-            keys = ('pred_score', 'stage_scores', 'rois', 'roi_scores', 'merged_box')
-            numbers = [outcome.get(key) for key in keys if key in outcome]
-            if not all(torch.isfinite(values).all() for values in numbers):
-                outcome = 'The scores of this image are not finite: the model is broken.'
         if isinstance(outcome, str):
             return dict(image=path, error=outcome)
-        stages = dict.fromkeys(('raw', 'refined'))
         names = [self.model.test_stage]
         if names[0] in ('both', 'cascade'):
             names = ['raw', 'refined']
-        for name, scores in zip(names, outcome.stage_scores):
-            stages[name] = self._best(scores, top_k)
         height, width = outcome.picture_shape
-        result = dict(image=path, width=width, height=height)
-        result.update(top=self._best(outcome.pred_score, top_k), **stages)
-        result.update(rois=[], merged_box=None, error=None)
+        rois, merged_box = [], None
         if 'rois' in outcome:
             boxes = to_original(outcome.rois, outcome).tolist()
-            result['rois'] = [
+            rois = [
                 dict(box=box, level=level, score=score)
                 for box, level, score in zip(
                     boxes, outcome.roi_levels.tolist(), outcome.roi_scores.tolist()
                 )
             ]
-            result['merged_box'] = to_original(outcome.merged_box, outcome).tolist()
-        return result
+            merged_box = to_original(outcome.merged_box, outcome).tolist()
+        return describe(
+            image=path,
+            size=(width, height),
+            scores=outcome.pred_score.float().cpu().numpy(),
+            stages=dict(zip(names, outcome.stage_scores.float().cpu().numpy())),
+            rois=rois,
+            merged_box=merged_box,
+            classes=self.classes,
+            top_k=top_k,
+        )
 
     def draw(self, image: InputType, outcome: DataSample, out_file: Optional[str] = None):
         """Draw a prediction and its ROIs on the original image.
@@ -309,12 +309,3 @@ class APCNNInferencer(ImageClassificationInferencer):
                 f'as LoadImage, not with {type(self.loading).__name__}.'
             )
         return Compose(others)
-
-    def _best(self, scores: Tensor, top_k: int) -> List[dict]:
-        values, labels = scores.topk(min(top_k, len(scores)))
-        return [
-            dict(
-                label=label, name=self.classes[label] if self.classes else None, score=score
-            )
-            for label, score in zip(labels.tolist(), values.tolist())
-        ]
