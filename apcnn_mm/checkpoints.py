@@ -14,6 +14,7 @@ import threading
 import zipfile
 from pickle import UnpicklingError
 from typing import Any, Optional
+from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -50,6 +51,8 @@ def load_file(
         name = osp.abspath(file)
         if not osp.isfile(file):
             raise FileNotFoundError(f'There is no checkpoint file {name}.')
+        if name.endswith('.safetensors'):  # those of timm
+            return _load_safetensors(file)
     if os.environ.get(TRUST, '0') not in ('', '0'):
         return _torch_load(file, map_location=map_location, weights_only=False)
     try:
@@ -71,6 +74,19 @@ def load_file(
         # only checkpoints older than mmengine have.
         loaded['meta'].pop('config', None)
     return loaded
+
+
+def _load_safetensors(file):
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file as load_tensors
+
+    try:
+        return load_tensors(file)
+    except SafetensorError as error:
+        raise ValueError(
+            f'{osp.abspath(file)} is damaged or no checkpoint ({error}). Copy or download '
+            'it again.'
+        ) from error
 
 
 def _check_bytes(file):
@@ -178,6 +194,31 @@ def _make_safe(loader):
                 torch.load = earlier
 
     return load
+
+
+@CheckpointLoader.register_scheme(prefixes='timm://')
+def load_from_timm(filename: str, map_location: Optional[str] = None) -> dict:
+    """Let timm download weights, or find them where it has kept them.
+
+    Args:
+        filename (str): ``timm://`` and a name of ``timm.list_pretrained()``.
+        map_location (str, optional): Has no effect, they are on the CPU. Defaults to None.
+
+    Returns:
+        dict[str, Tensor]: The weights under timm's names.
+
+    Raises:
+        RuntimeError: If timm has no such model or weights.
+        URLError: If they cannot be downloaded.
+    """
+    import timm
+
+    name = filename.removeprefix('timm://')
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except OSError as error:
+        reason = str(error).split('\n')[0]
+        raise URLError(f'timm cannot download {name}: {reason}') from error
 
 
 for _prefix, _loader in list(CheckpointLoader._schemes.items()):

@@ -1,4 +1,4 @@
-"""The commands ``apcnn-train``, ``apcnn-test``, ``apcnn-predict`` and ``apcnn-check``.
+"""The commands of this package: ``apcnn-train``, ``apcnn-report`` and the others.
 
 They run the scripts of the same names, and take the same arguments.
 """
@@ -23,6 +23,10 @@ def predict():
 
 def check():
     _run('check_dataset')
+
+
+def report():
+    _run('report')
 
 
 def _run(name):

@@ -8,12 +8,51 @@ This is enough for every test pipeline of one resizing, center crops and flips: 
 them leave the centre of the image where it is, up to the rounding to whole pixels.
 """
 
+from typing import Any, Dict, NamedTuple, Tuple
+
 import torch
 from torch import Tensor
 
 LOADING = {'LoadImage', 'LoadImageFromFile'}
 RESIZING = {'AntialiasedResize', 'Resize', 'ResizeEdge'}
-OTHER_TRANSFORMS = {'RemoveBottomRows', 'CenterCrop', 'RandomFlip', 'PackInputs'}
+OTHER_TRANSFORMS = {
+    'KeepOriginal',
+    'RemoveBottomRows',
+    'CenterCrop',
+    'RandomFlip',
+    'PackInputs',
+}
+ORIGINAL = 'original'
+# How a pipeline keeps them.
+KEEPING = (
+    "Put the pipeline's transforms that resize, crop and flip into dict(type="
+    "'KeepOriginal', max_size=1024, transforms=[...]), and give PackInputs "
+    "algorithm_keys=('original',). configs/ablation/refine_original.py does so."
+)
+
+
+class Original(NamedTuple):
+    """A picture as it was loaded, and where the network's input lies in it.
+
+    Attributes:
+        pixels (Tensor): (H, W, C), as they were loaded: uint8, BGR.
+        view (tuple[float, float, float, float]): ``(a_x, a_y, b_x, b_y)``: the place (x,
+            y) of the input, in pixels, is the place (a_x * x + b_x, a_y * y + b_y) of the
+            picture. A pixel is one unit wide and begins at its number. A mirrored input
+            has a negative scale.
+        noted (dict): What the pipeline had noted of that input: ``img_shape``, ``flip``
+            and ``flip_direction``.
+    """
+
+    pixels: Tensor
+    view: Tuple[float, float, float, float]
+    noted: Dict[str, Any]
+
+    def fits(self, sample) -> bool:
+        """Whether nothing has resized, cropped or flipped the input of a sample since."""
+        return all(
+            sample.get(key) == value for key, value in self.noted.items() if key in sample
+        )
 
 
 def check_pipeline(pipeline, loading=None):
@@ -30,7 +69,7 @@ def check_pipeline(pipeline, loading=None):
             resizing, or one that does not know that images are decoded at a fraction of
             their size.
     """
-    for transforms in _views(getattr(pipeline, 'transforms', ())):
+    for transforms in _views(pipeline):
         names = [type(transform).__name__ for transform in transforms]
         resizings = [name for name in names if name in RESIZING]
         unknown = set(names) - LOADING - RESIZING - OTHER_TRANSFORMS
@@ -58,7 +97,7 @@ def gives_one_size(pipeline) -> bool:
     Args:
         pipeline (Compose): The pipeline. A transform that is not known here may do so.
     """
-    for transforms in _views(getattr(pipeline, 'transforms', ())):
+    for transforms in _views(pipeline):
         names = {type(transform).__name__ for transform in transforms}
         keeps_ratio = any(getattr(t, 'keep_ratio', False) for t in transforms)
         resized = names & RESIZING - {'ResizeEdge'} and not keeps_ratio
@@ -68,15 +107,34 @@ def gives_one_size(pipeline) -> bool:
     return True
 
 
-def _views(transforms):
+def keeps_original(pipeline) -> bool:
+    """Whether a pipeline packs the original pictures, for ``refine_at='original'``.
+
+    Args:
+        pipeline (Compose): The pipeline. One that is not known here may do so.
+    """
+    return all(
+        ORIGINAL in getattr(transform, 'algorithm_keys', (ORIGINAL,))
+        for transforms in _views(pipeline)
+        for transform in transforms
+    )
+
+
+def _views(pipeline):
     """The transforms of each view of test-time augmentation, or of the only one."""
-    transforms = list(transforms)
+    transforms = list(_flat(pipeline))
     for i, transform in enumerate(transforms):
         if type(transform).__name__ == 'TestTimeAug':
-            return [
-                transforms[:i] + list(view.transforms) for view in transform.subroutines
-            ]
+            return [transforms[:i] + list(_flat(view)) for view in transform.subroutines]
     return [transforms]
+
+
+def _flat(pipeline):
+    """The transforms of a pipeline; those in KeepOriginal are its steps as well."""
+    for transform in getattr(pipeline, 'transforms', ()):
+        yield transform
+        if type(transform).__name__ == 'KeepOriginal':
+            yield from transform.transforms
 
 
 def to_original(boxes: Tensor, sample) -> Tensor:

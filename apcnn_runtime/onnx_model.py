@@ -140,6 +140,8 @@ class ONNXModel:
             size=size,
             scores=found['scores'],
             stages=stages,
+            novelty=float(found['novelty']),
+            accepted=bool(found['accepted']) if self.metadata['has_threshold'] else None,
             rois=rois,
             merged_box=merged_box,
             classes=self.metadata['classes'],

@@ -1,4 +1,5 @@
 import os
+import shutil
 import sys
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import MINIBIRDS_CONFIG, REPO, TINY, build_model, run_python
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import apcnn_mm  # noqa: F401
@@ -118,6 +120,27 @@ def trained(tmp_path_factory, minibirds):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return TrainedModel(minibirds, work_dir, options)
+
+
+@pytest.fixture
+def folds(trained, tmp_path):
+    """What mmpretrain's kfold-cross-valid.py leaves, but for the training."""
+    for fold in range(3):
+        path = tmp_path / 'folds' / f'fold{fold}'
+        path.mkdir(parents=True)
+        cfg = Config.fromfile(trained.work_dir / 'apcnn_r18_minibirds.py')
+        cfg.train_dataloader.dataset = dict(
+            type='KFoldDataset',
+            dataset=cfg.train_dataloader.dataset,
+            fold=fold,
+            num_splits=3,
+            seed=0,
+            test_mode=False,
+        )
+        cfg.dump(path / 'apcnn_r18_minibirds.py')
+        shutil.copy(trained.checkpoint, path)
+        (path / 'last_checkpoint').write_text('/elsewhere/epoch_5.pth')  # before it moved
+    return tmp_path / 'folds'
 
 
 def pytest_collection_modifyitems(items):

@@ -41,6 +41,17 @@ OTHERS = [
             collect_device='cpu',
         ),
     ),
+    (METRICS, dict(type='Calibration', bins=15, collect_device='cpu')),
+    (
+        METRICS,
+        dict(
+            type='TaxonomyAccuracy',
+            taxonomy='taxonomy.csv',
+            data_root='data',
+            confidence=0.8,
+            collect_device='cpu',
+        ),
+    ),
     (HOOKS, dict(type='ROIVisualizationHook', interval=10, num_images=4)),
     (
         HOOKS,
@@ -147,6 +158,8 @@ def test_inferencer(trained):
         pretrained=str(trained.checkpoint),
         device='cpu',
         classes=list('abcdef'),
+        taxonomy=None,
+        confidence=0.8,
     )
     assert set(arguments(APCNNInferencer)) == set(config)
     image = np.zeros((64, 64, 3), np.uint8)
@@ -158,5 +171,6 @@ def test_inferencer(trained):
         'pretrained',
         'device',
         'classes',
+        'confidence',
     )
     assert not found

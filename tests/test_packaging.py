@@ -44,6 +44,7 @@ def test_parameters(name):
     # One of each architecture: the others differ in the last layer.
     [
         'apcnn_convnext_cub',
+        'apcnn_efficientnet_lite0_cub_224',
         'apcnn_mobilenetv2_cub_224',
         'apcnn_r18_minibirds',
         'apcnn_r50_cub',
@@ -122,7 +123,7 @@ def test_commands(monkeypatch, capsys):
     config = ConfigParser()
     config.read(REPO / 'setup.cfg')
     entries = config['options.entry_points']['console_scripts'].split('\n')[1:]
-    assert len(entries) == 4
+    assert len(entries) == 5
     for entry in entries:
         command, target = entry.split(' = ')
         monkeypatch.setattr(sys, 'argv', [command, '--help'])
@@ -195,7 +196,8 @@ def test_files_of_distributions(distributions):
     expected -= {Path('tools', f'{name}.sh') for name in ('demo', 'run_tests', 'setup_env')}
     for unpacked in distributions:
         assert files(unpacked / 'apcnn_mm/.mim') == {*expected, Path('model-index.yml')}
-        assert (unpacked / 'apcnn_mm/py.typed').is_file()
+        for name in ('py.typed', 'analysis/templates/index.html'):
+            assert (unpacked / 'apcnn_mm' / name).is_file()
 
 
 def test_training_from_the_wheel(distributions, minibirds, tmp_path):

@@ -19,6 +19,8 @@ from mmengine.utils import digit_version
 from mmpretrain import get_model
 from mmpretrain.registry import DATASETS
 
+from apcnn_mm.analysis.labels import held_out_folds
+
 TOOLS = Path(mmpretrain.__file__).parent / '.mim/tools'
 
 
@@ -117,6 +119,8 @@ def test_kfold_cross_validation(config, tmp_path):
     options = ('--cfg-options', 'train_cfg.val_interval=1')
     run('kfold-cross-valid.py', *arguments, *options, 'train_cfg.max_epochs=1')
     assert len(list(tmp_path.glob('fold[01]/epoch_1.pth'))) == 2
+    # What the report on labels takes.
+    assert [len(samples) for _, samples in held_out_folds(tmp_path, {})] == [9, 9]
     # Only the last fold goes on.
     run('kfold-cross-valid.py', *arguments, '--resume', *options, 'train_cfg.max_epochs=2')
     assert [p.parent.name for p in tmp_path.glob('fold*/epoch_2.pth')] == ['fold1']

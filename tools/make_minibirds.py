@@ -46,6 +46,17 @@ SPECIES = {
     'Yellow_barred_Minibird': {'wing_bars': (1, YELLOW)},
     'Long_red_billed_Minibird': {'bill': (2.2, RED)},
 }
+# The genus and the family of the species that differ in a part, for taxonomy.csv. The plain
+# one has no genus.
+GROUPS = {
+    None: ('', 'Unmarked'),
+    'cap': ('Capped', 'Marked_head'),
+    'eye_ring': ('Ringed', 'Marked_head'),
+    'bill': ('Billed', 'Marked_head'),
+    'throat': ('Throated', 'Marked_head'),
+    'wing_bars': ('Barred', 'Marked_body'),
+    'tail_band': ('Banded', 'Marked_body'),
+}
 # Names of CUB-200-2011's parts that the bird has, in its order.
 PARTS = (
     'back',
@@ -87,6 +98,7 @@ LISTS = (
     'classes',
     'parts/parts',
 )
+TAXONOMY = 'taxonomy.csv'
 
 
 def smooth(points, steps=12):
@@ -335,6 +347,10 @@ def make_minibirds(root, classes, train, test, size, seed, bird_size=BIRD_SIZE):
             lists['bounding_boxes'].append(' '.join(f'{value:.1f}' for value in box))
             for part, (x, y) in enumerate(places):
                 lists['parts/part_locs'].append(f'{number} {part + 1} {x:.1f} {y:.1f} 1')
+    taxonomy = [('class', 'genus', 'family')]
+    for name, marks in zip(names, SPECIES.values()):
+        taxonomy.append((name, *GROUPS[next(iter(marks), None)]))
+    (root / TAXONOMY).write_text(''.join(','.join(row) + '\n' for row in taxonomy))
     (root / 'parts').mkdir()
     lists.update({'classes': names, 'parts/parts': PARTS})
     for name, lines in lists.items():
@@ -354,6 +370,9 @@ def remove_minibirds(root):
     lists = [root / f'{name}.txt' for name in LISTS]
     unfinished = [path.with_suffix('.txt.tmp') for path in lists]
     expected = {root / 'images', root / 'parts', *lists, *unfinished}
+    taxonomy = root / TAXONOMY
+    if taxonomy.is_file() and '_Minibird,' in taxonomy.read_text(errors='replace'):
+        expected.add(taxonomy)
     others = {*root.glob('[!.]*'), *root.glob('parts/*')} - expected
     others |= {path for path in root.glob('images/*') if path.name[4:] not in SPECIES}
     if others or root.is_file():
@@ -363,6 +382,7 @@ def remove_minibirds(root):
         )
     for path in reversed(lists + unfinished):
         path.unlink(missing_ok=True)
+    taxonomy.unlink(missing_ok=True)
     for name in ('parts', 'images'):
         if (root / name).exists():
             shutil.rmtree(root / name)

@@ -33,6 +33,14 @@ def parse_args():
     add_arguments(parser, checkpoint=True)
     predictions.add_arguments(parser)
     parser.add_argument('--pictures', help='the dir to save pictures with ROIs')
+    parser.add_argument(
+        '--taxonomy', help='a CSV file with the classes and the names above them'
+    )
+    parser.add_argument(
+        '--confidence',
+        type=float,
+        help='the probability that the deepest name must reach. Defaults to 0.8',
+    )
     parser.add_argument('--num-workers', type=int, default=2, help='that read the images')
     parser.add_argument('--device', help='such as cuda:1 or cpu')
     args = parser.parse_args()
@@ -46,6 +54,8 @@ def parse_args():
             )
     try:
         check_number('--num-workers', args.num_workers, minimum=0)
+        if args.confidence is not None:
+            check_number('--confidence', args.confidence, above=0, maximum=1)
     except ValueError as error:
         parser.error(str(error))
     return args
@@ -58,7 +68,7 @@ def find_images(path):
     return list_images(predictions.read_list(path))
 
 
-def identify(args, cfg, images):
+def identify(args, cfg, images, inferencer):
     """What the lines depend on, by content: files may change under their names.
 
     Returns:
@@ -70,11 +80,16 @@ def identify(args, cfg, images):
         checkpoint = predictions.digest_file(args.checkpoint)
     else:  # an address
         checkpoint = hashlib.sha256(args.checkpoint.encode()).hexdigest()
+    taxonomy = None
+    if inferencer.taxonomy is not None:
+        with open(inferencer.taxonomy.file, encoding='utf-8-sig') as file:
+            taxonomy = predictions.digest([file.read(), inferencer.confidence])
     return {
         'input': predictions.digest_input(args.input, images),
         'config': predictions.digest(used),
         'checkpoint': checkpoint,
         '--top-k': args.top_k,
+        'taxonomy': taxonomy,
     }
 
 
@@ -85,8 +100,15 @@ def main():
     except (FileNotFoundError, ValueError) as error:
         sys.exit(str(error))
     cfg = load_config(args.config, args.cfg_options)
-    inferencer = APCNNInferencer(cfg, args.checkpoint, device=args.device)
-    out, done = predictions.open_output(args.out, identify(args, cfg, images), images)
+    inferencer = APCNNInferencer(
+        cfg,
+        args.checkpoint,
+        device=args.device,
+        taxonomy=args.taxonomy,
+        confidence=args.confidence,
+    )
+    settings = identify(args, cfg, images, inferencer)
+    out, done = predictions.open_output(args.out, settings, images)
     pictures = {}
     if args.pictures:
         pictures = {i: osp.join(args.pictures, name) for i, name in zip(images, names)}

@@ -17,6 +17,7 @@ import re
 import signal
 import subprocess
 import sys
+from math import isnan
 from statistics import mean, stdev
 
 import _script  # noqa: F401
@@ -63,6 +64,7 @@ TABLES = {
         ('Conv1 feature', 'refine_conv1', {ACCURACY: 87.9}),
         ('Conv2 feature', 'refine_conv2', {ACCURACY: 88.1}),
         ('Conv3 feature', 'both_roi', {ACCURACY: 88.4}),
+        ('Original picture', 'refine_original', {}),  # beyond the paper
     ],
     6: [
         ('Baseline', 'plain', {ACCURACY: 84.1}),
@@ -254,10 +256,11 @@ def write_table(args):
         header.append('s / step here')
 
     def differences(runs, paper):
+        theirs = paper.get(ACCURACY, float('nan')) - baseline_paper[ACCURACY]
         if not baseline_runs:
-            return float('nan'), paper[ACCURACY] - baseline_paper[ACCURACY]
+            return float('nan'), theirs
         here, first = (mean(run[ACCURACY] for run in r) for r in (runs, baseline_runs))
-        return here - first, paper[ACCURACY] - baseline_paper[ACCURACY]
+        return here - first, theirs
 
     lines = []
     for label, runs, paper, row in rows:
@@ -265,7 +268,9 @@ def write_table(args):
         for metric in metrics:
             cells.append(show([run[metric] for run in runs if metric in run]))
             cells.append(f'{paper[metric]:.1f}' if metric in paper else '-')
-        cells += [f'{value:+.1f}' for value in differences(runs, paper)]
+        cells += [
+            '-' if isnan(value) else f'{value:+.1f}' for value in differences(runs, paper)
+        ]
         if args.table == 5:
             cells.append(f'{seconds_per_step(osp.join(args.work_dir, row)):.2f}')
         lines.append(cells)

@@ -4,6 +4,7 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 stack=${stack:-onedl}
+needed='apcnn_mm, hypothesis, jinja2, pytest, ruff, sklearn, timm, xdist'
 case $stack in
     onedl)  # the maintained forks
         torch=("torch==2.11.0" "torchvision==0.26.0" "setuptools>=80,<82")
@@ -27,7 +28,7 @@ is_supported() {
 
 is_complete() {
     ! compgen -G "$unfinished*" >/dev/null &&
-        python -c 'import apcnn_mm, hypothesis, pytest, ruff, xdist' >/dev/null 2>&1
+        python -c "import $needed" >/dev/null 2>&1
 }
 
 # Run pip and tell, every half minute, that this is alive.
@@ -96,7 +97,7 @@ set_up() {
         echo "This environment has packages of the other family ($others); nothing is" \
             "installed over them. Choose another environment, or install what is" \
             "missing:" >&2
-        python -c 'import apcnn_mm, hypothesis, pytest, ruff, xdist'
+        python -c "import $needed"
         return 1
     fi
     echo "Setting up the environment $prefix. Should this be interrupted, run it again."

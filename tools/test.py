@@ -149,6 +149,12 @@ def add_tta(cfg):
         # Pictures are those of the first one.
         flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
         cfg.tta_pipeline = deepcopy(pipeline[:-1])
+        keeping = cfg.tta_pipeline[-1]
+        if keeping.type == 'KeepOriginal':  # it must know of the flip
+            flips = [
+                dict(keeping, transforms=[*keeping.transforms, flip]) for flip in flips
+            ]
+            cfg.tta_pipeline.pop()
         cfg.tta_pipeline.append(
             dict(type='TestTimeAug', transforms=[flips, [pipeline[-1]]])
         )

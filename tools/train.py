@@ -8,6 +8,7 @@ import os.path as osp
 from urllib.error import URLError
 
 import _script  # noqa: F401
+from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -39,6 +40,11 @@ def parse_args():
     )
     parser.add_argument(
         '--no-validate', action='store_true', help='do not evaluate during training'
+    )
+    parser.add_argument(
+        '--holdout',
+        action='store_true',
+        help='leave a fifth of the training images out, for tools/calibrate.py',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -90,6 +96,12 @@ def read_config(args):
                 'auto_scale_lr = dict(base_batch_size=16)'
             )
         cfg.auto_scale_lr.enable = True
+
+    train = cfg.train_dataloader
+    if args.holdout and train.dataset.type != 'KFoldDataset':
+        train.dataset = ConfigDict(
+            type='KFoldDataset', num_splits=5, seed=0, dataset=train.dataset
+        )
 
     set_dataloader_defaults(
         cfg,

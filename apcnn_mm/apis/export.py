@@ -43,7 +43,7 @@ class DeployedModel(nn.Module):
         stages = ['raw', 'refined']
         if self.model.test_stage != 'both':
             stages = [self.model.test_stage]
-        names = ['scores', *(f'{stage}_scores' for stage in stages)]
+        names = ['scores', *(f'{stage}_scores' for stage in stages), 'novelty', 'accepted']
         if self.model.roi_generator is not None and self.model.neck.spatial:
             names += ['rois', 'roi_scores', 'roi_valid', 'merged_box']
         return names
@@ -53,9 +53,12 @@ class DeployedModel(nn.Module):
         if self.preprocess:
             images = self.normalise(images)
         found = self.model._run_stages(images, with_rois=True)
-        logits = self.model.head._stage_logits(found.pyramids)
+        head, calibrator = self.model.head, self.model.head.calibrator
+        logits = head.logits(found.pyramids)
+        judgement = calibrator(logits.flatten(0, 1))
+        logits = logits.mean(dim=1) / calibrator.temperature
         scores = torch.cat([logits.mean(dim=0)[None], logits]).softmax(dim=-1)
-        outputs = list(scores.unbind())
+        outputs = [*scores.unbind(), *judgement]
         if found.rois is not None:
             rois = found.rois
             outputs += [rois.boxes, rois.scores, rois.valid, rois.merged_box]
@@ -84,10 +87,13 @@ def export(
 
     The batch, the height and the width stay open; the latter two are multiples of the
     stride of the highest pyramid level. The outputs are, each where the model has it:
-    ``scores`` (N, C), ``raw_scores`` and ``refined_scores`` (N, C), those of each stage
-    alone; ``rois`` (N, K, 4), (x1, y1, x2, y2) in pixels of the input; ``roi_scores``
-    (N, K); ``roi_valid`` (N, K), bool, which of the K places are taken; and ``merged_box``
-    (N, 4).
+
+    - ``scores``, ``raw_scores`` and ``refined_scores``, (N, C): the probabilities, and
+      those of each stage alone.
+    - ``novelty``, (N, ), and ``accepted``, (N, ), bool: see :class:`Calibrator`.
+    - ``rois``, (N, K, 4), (x1, y1, x2, y2) in pixels of the input, ``roi_scores``, (N, K),
+      and ``roi_valid``, (N, K), bool: which of the K places are taken.
+    - ``merged_box``, (N, 4).
 
     Args:
         model (APCNN): The model, on the CPU.
@@ -97,14 +103,15 @@ def export(
         preprocess (bool): See :class:`DeployedModel`. Defaults to True.
         metadata (dict, optional): More of what the file tells about itself, as JSON, under
             the name 'apcnn_mm': beside this, the names of the ``outputs``, the ``stage``,
-            the ``input``, the ``multiple`` of its sides and the ``roi_levels`` of the K
-            places. Defaults to None.
+            the ``input``, the ``multiple`` of its sides, the ``roi_levels`` of the K
+            places, the ``temperature`` and whether the novelty ``has_threshold``. Defaults
+            to None.
 
     Raises:
         ImportError: If ONNX or ONNX Runtime is missing.
         RuntimeError: If the version of PyTorch is too old, or the file gives other
             results than the model.
-        ValueError: If the model is a cascade.
+        ValueError: If the model is a cascade, or refines original pictures.
     """
     check_choice('format', format, FORMATS)
     if model.test_stage == 'cascade':
@@ -112,11 +119,19 @@ def export(
             'A cascade runs other layers for other images, which an exported model cannot. '
             "Set model.test_cfg.stage to 'both' or 'raw'."
         )
+    if model.refine_at == 'original' and model.test_stage != 'raw':
+        raise ValueError(
+            "With model.refine_at='original' the model needs pictures of any size beside "
+            "its input, which an exported one has not. Set model.test_cfg.stage to 'raw'."
+        )
     check_versions(format)
     deployed = DeployedModel(model, preprocess)
     multiple = find_multiple(model, size)
+    calibrator = model.head.calibrator
     metadata = dict(
         metadata or {},
+        temperature=calibrator.temperature.item(),
+        has_threshold=bool(calibrator.threshold.isfinite()),
         outputs=deployed.output_names,
         stage=model.test_stage,
         input='uint8 RGB (N, H, W, 3)' if preprocess else 'float32 (N, 3, H, W)',
@@ -222,7 +237,7 @@ def compare(
                 ours, theirs = ours.numpy(), np.asarray(theirs)
                 if name.endswith('scores') and name != 'roi_scores':
                     ours, theirs = (np.log(x.clip(1e-20)) for x in (ours, theirs))
-                equal = name in ('rois', 'roi_valid', 'merged_box')
+                equal = name in ('accepted', 'rois', 'roi_valid', 'merged_box')
                 off = np.abs(ours.astype(float) - theirs).max() if ours.size else 0.0
                 # Not `off > 1e-4`, for NaN.
                 if not off <= (1e-3 if equal else 1e-4):

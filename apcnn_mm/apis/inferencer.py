@@ -11,6 +11,7 @@ from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.runner import load_checkpoint
 from mmengine.utils import track_iter_progress
@@ -19,13 +20,15 @@ from mmpretrain.registry import TRANSFORMS
 from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
-from apcnn_runtime.predictions import describe
+from apcnn_runtime.predictions import best, describe
 
 from ..arguments import check_choice, check_number, check_type
 from ..datasets.classes import read_classes
 from ..geometry import OTHER_TRANSFORMS, RESIZING, check_pipeline, to_original
 from ..launch import load_config
 from ..models import APCNN
+from ..models.calibrator import find_other_stage
+from ..taxonomy import Taxonomy
 from ..visualization import ROIVisualizer
 from .images import (
     Images,
@@ -53,6 +56,10 @@ class APCNNInferencer(ImageClassificationInferencer):
             to that of the given model.
         classes (str | Sequence[str], optional): Names of the classes, or a text file with
             them. Defaults to those in the checkpoint.
+        taxonomy (str | Path, optional): A file, see :class:`Taxonomy`. Defaults to that of
+            the config's :class:`TaxonomyAccuracy`, where it is there and fits.
+        confidence (float, optional): The probability that the roll-up must reach. Defaults
+            to the config's or 0.8.
 
     Example:
         >>> from apcnn_mm.apis import APCNNInferencer
@@ -62,8 +69,9 @@ class APCNNInferencer(ImageClassificationInferencer):
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
         TypeError: If an argument is of another kind.
-        ValueError: If the model is no AP-CNN, if the checkpoint or the classes do not fit
-            it, or if boxes cannot be followed through the test pipeline.
+        ValueError: If the model is no AP-CNN, if the checkpoint, the classes or the
+            taxonomy do not fit it, or if boxes cannot be followed through the test
+            pipeline.
     """
 
     def __init__(
@@ -72,7 +80,12 @@ class APCNNInferencer(ImageClassificationInferencer):
         pretrained: Union[str, os.PathLike],
         device: Union[str, torch.device, None] = None,
         classes: Union[str, Sequence[str], None] = None,
+        taxonomy: Union[str, os.PathLike, None] = None,
+        confidence: Optional[float] = None,
     ):
+        check_type('taxonomy', taxonomy, str, os.PathLike, type(None))
+        if confidence is not None:
+            check_number('confidence', confidence, above=0, maximum=1)
         check_type('pretrained', pretrained, str, os.PathLike)
         check_type('model', model, str, os.PathLike, Config, BaseModel)
         check_type('device', device, str, torch.device, type(None))
@@ -102,7 +115,13 @@ class APCNNInferencer(ImageClassificationInferencer):
                 f'The checkpoint {pretrained} is not one of the model of the config. Use '
                 f'the config that the training left in its work directory. {error}'
             ) from error
-        meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+        meta = checkpoint.get('meta') or {}
+        other_stage = find_other_stage(meta, self.model.test_stage)
+        if other_stage:
+            MMLogger.get_current_instance().warning(other_stage)
+        # Without a threshold all images are accepted, which says nothing.
+        self.has_threshold = bool(self.model.head.calibrator.threshold.isfinite())
+        meta = meta.get('dataset_meta') or {}
         number = self.model.head.num_classes
         # Without other names, mmpretrain takes those of the data set's class, which
         # are not those of a subset.
@@ -113,6 +132,7 @@ class APCNNInferencer(ImageClassificationInferencer):
                 f'classes must have the {number} names of the model, not '
                 f'{len(self.classes)}: {self.classes}.'
             )
+        self._init_taxonomy(taxonomy, confidence)
 
     def __call__(
         self,
@@ -155,6 +175,12 @@ class APCNNInferencer(ImageClassificationInferencer):
                 self.draw(image, outcome, osp.join(show_dir, names[i]))
             results.append(outcome if return_datasamples else result)
         return results
+
+    @property
+    def stage_names(self) -> Tuple[str, ...]:
+        """Whose scores a prediction's ``stage_scores`` are: 'raw', 'refined' or both."""
+        stage = self.model.test_stage
+        return ('raw', 'refined') if stage in ('both', 'cascade') else (stage,)
 
     def load(self, image: InputType) -> dict:
         """Put an image through the test pipeline.
@@ -231,18 +257,20 @@ class APCNNInferencer(ImageClassificationInferencer):
         Returns:
             dict: ``image``, the path or None; ``width`` and ``height`` of the original
             image, turned as its EXIF orientation says; ``top``, the best classes, each
-            with ``label``, ``name`` and ``score``; ``raw`` and ``refined``, the same for
-            each stage alone, None for a stage that did not run; ``rois``, each with
+            with ``label``, ``name`` and ``score``; ``novelty``, the larger, the less the
+            image looks like one of the classes; ``accepted``, whether it counts as one of
+            them, None for a checkpoint that tools/calibrate.py has not given a threshold;
+            ``raw`` and ``refined``, the same as ``top`` for each stage alone, None for a
+            stage that did not run; ``rois``, each with
             ``box``, ``level`` (0 is the lowest) and ``score``; ``merged_box``; boxes are
             (x1, y1, x2, y2) in pixels of that original image. ``error`` is None, or all
-            that there is beside ``image``.
+            that there is beside ``image``. With a taxonomy also ``rollup``, the deepest
+            name whose probability reaches the confidence, with its ``rank``, ``name`` and
+            ``score``, or None; and ``ranks``, the best names of each rank.
         """
         path = None if isinstance(image, np.ndarray) else os.fspath(image)
         if isinstance(outcome, str):
             return dict(image=path, error=outcome)
-        names = [self.model.test_stage]
-        if names[0] in ('both', 'cascade'):
-            names = ['raw', 'refined']
         height, width = outcome.picture_shape
         rois, merged_box = [], None
         if 'rois' in outcome:
@@ -254,16 +282,26 @@ class APCNNInferencer(ImageClassificationInferencer):
                 )
             ]
             merged_box = to_original(outcome.merged_box, outcome).tolist()
-        return describe(
+        result = describe(
             image=path,
             size=(width, height),
             scores=outcome.pred_score.float().cpu().numpy(),
-            stages=dict(zip(names, outcome.stage_scores.float().cpu().numpy())),
+            stages=dict(zip(self.stage_names, outcome.stage_scores.float().cpu().numpy())),
+            novelty=float(outcome.novelty),
+            accepted=bool(outcome.accepted) if self.has_threshold else None,
             rois=rois,
             merged_box=merged_box,
             classes=self.classes,
             top_k=top_k,
         )
+        if self.taxonomy is not None and result['error'] is None:
+            probs = outcome.pred_score[None].float().cpu()
+            (result['rollup'],) = self.taxonomy.rollup(probs, self.confidence)
+            result['ranks'] = {
+                rank: best(scores[0].numpy(), self.taxonomy.names[rank], top_k)
+                for rank, scores in self.taxonomy.scores(probs).items()
+            }
+        return result
 
     def draw(self, image: InputType, outcome: DataSample, out_file: Optional[str] = None):
         """Draw a prediction and its ROIs on the original image.
@@ -309,3 +347,23 @@ class APCNNInferencer(ImageClassificationInferencer):
                 f'as LoadImage, not with {type(self.loading).__name__}.'
             )
         return Compose(others)
+
+    def _init_taxonomy(self, file, confidence):
+        """The given taxonomy or, where it is of use, that of the config's evaluation."""
+        metrics = self.config.get('test_evaluator') or []
+        metrics = metrics if isinstance(metrics, Sequence) else [metrics]
+        entries = [entry for entry in metrics if entry.get('type') == 'TaxonomyAccuracy']
+        entry = dict(entries[0]) if entries else {}
+        self.taxonomy = None
+        self.confidence = confidence or entry.get('confidence', 0.8)
+        if file is not None:
+            self.taxonomy = Taxonomy(file, self.classes or ())
+        elif entry:
+            file = osp.join(entry.get('data_root', ''), entry['taxonomy'])
+            try:
+                self.taxonomy = Taxonomy(file, self.classes or ())
+            except (FileNotFoundError, ValueError) as error:
+                # Such as on a machine without the data, or with other names.
+                MMLogger.get_current_instance().warning(
+                    f'There will be no names of the taxonomy of the config. {error}'
+                )

@@ -5,7 +5,9 @@ from .cars import StanfordCarsWithBoxes
 from .cub import CUBWithBoxes
 from .folder import ClassFolders
 from .loading import LoadImage
+from .original import KeepOriginal
 from .resize import AntialiasedResize
+from .strangers import Strangers
 from .transforms import RemoveBottomRows
 
 __all__ = [
@@ -14,8 +16,10 @@ __all__ = [
     'CUBWithBoxes',
     'ClassFolders',
     'FGVCAircraftWithBoxes',
+    'KeepOriginal',
     'LoadImage',
     'RemoveBottomRows',
     'StanfordCarsWithBoxes',
+    'Strangers',
     'find_files',
 ]

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.datasets import CUB, FGVCAircraft, StanfordCars
 
+from ..geometry import KEEPING, ORIGINAL, keeps_original
 from .splits import Picture, Split, build_splits, open_pictures
 
 # Name, number of classes, and number of images of each split.
@@ -43,6 +44,7 @@ def check_datasets(cfg: Config, processes: int = 1) -> Tuple[str, List[str]]:
         report.append(describe(split, pictures))
         problems.extend(check_images(split, pictures))
         problems.extend(check_classes(split, train, model))
+        problems.extend(check_originals(split, model))
         if split is train:
             problems.extend(check_batch(split, cfg.train_dataloader, model))
             report.extend(describe_absent_classes(split))
@@ -151,6 +153,16 @@ def check_classes(split: Split, train: Optional[Split], model: dict):
         yield (
             f'{where} has images of the classes {unknown}, counted from 0, but only '
             f'{len(split.classes)} names of classes'
+        )
+
+
+def check_originals(split: Split, model: dict):
+    """Problems with a second look at the original pictures."""
+    pipeline = getattr(split.dataset, 'pipeline', None)
+    if model.get('refine_at') == ORIGINAL and not keeps_original(pipeline):
+        yield (
+            f"model.refine_at is 'original', but the pipeline of {split.name} does not keep "
+            f'the original pictures. {KEEPING}'
         )
 
 

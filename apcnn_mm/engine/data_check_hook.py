@@ -4,9 +4,17 @@ from mmengine.hooks import Hook
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.registry import HOOKS
 
+from ..datasets import Strangers
 from ..evaluation import ObjectLocalization
-from ..geometry import check_pipeline, gives_one_size
+from ..geometry import (
+    KEEPING,
+    ORIGINAL,
+    check_pipeline,
+    gives_one_size,
+    keeps_original,
+)
 from ..models import APCNN
+from ..models.calibrator import find_other_stage
 from .monitor_check import check_monitored
 from .resume_check import ignored_settings
 
@@ -37,8 +45,13 @@ class DataCheckHook(Hook):
                 resumed, another model, another optimizer or other classes.
         """
         checkpoint = checkpoint if isinstance(checkpoint, dict) else {}
-        meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
-        self._trained_classes = meta.get('classes')
+        meta = checkpoint.get('meta') or {}
+        self._trained_classes = (meta.get('dataset_meta') or {}).get('classes')
+        model = unwrapped(runner.model)
+        if isinstance(model, APCNN):
+            other_stage = find_other_stage(meta, model.test_stage)
+            if other_stage:
+                runner.logger.warning(other_stage)
         loaded = {
             name.removeprefix('module.'): tuple(value.shape)
             for name, value in checkpoint.get('state_dict', checkpoint).items()
@@ -50,9 +63,11 @@ class DataCheckHook(Hook):
             )
         self._misfits = [
             f'{name} is {loaded.get(name, "missing")}, the model has {tuple(value.shape)}'
-            for name, value in unwrapped(runner.model).state_dict().items()
+            for name, value in model.state_dict().items()
             if loaded.get(name) != tuple(value.shape)
+            # Defaults do for those.
             and not name.endswith('num_batches_tracked')
+            and '.calibrator.' not in name
         ]
         if runner._resume:
             train = runner.train_dataloader.dataset
@@ -73,7 +88,8 @@ class DataCheckHook(Hook):
 
         Raises:
             ValueError: If they do not, if the training data do not fill a batch, if boxes
-                cannot be followed through the validation pipeline, or if no metric
+                cannot be followed through the validation pipeline, if a pipeline does not
+                keep the original pictures for a second look at them, or if no metric
                 reports what others wait for.
         """
         loader = runner.train_dataloader
@@ -87,13 +103,19 @@ class DataCheckHook(Hook):
                 'train_dataloader.batch_size to a smaller number, at least 2.'
             )
         self._check_head(runner, train)
+        self._check_originals(runner, train)
         if runner.val_loop is not None:
             val = runner.val_dataloader.dataset
+            self._check_originals(runner, val)
             self._check_metrics(runner.val_evaluator, val)
             self._check_head(runner, val)
             self._check_sizes(runner, runner.val_dataloader)
             self._check_names(val, _classes(train), 'the training data')
             check_monitored(runner)
+        model = unwrapped(runner.model)
+        if isinstance(model, APCNN):
+            # A calibration of the weights that the training starts from.
+            model.head.calibrator.reset()
 
     def before_val(self, runner):
         """The model, the validation data and what was trained must agree.
@@ -117,6 +139,7 @@ class DataCheckHook(Hook):
         self._check_metrics(evaluator, loader.dataset)
         self._check_head(runner, loader.dataset)
         self._check_sizes(runner, loader)
+        self._check_originals(runner, loader.dataset)
         whose = 'the checkpoint or the training'
         self._check_names(loader.dataset, self._trained_classes, whose)
 
@@ -134,6 +157,14 @@ class DataCheckHook(Hook):
         for metric in getattr(evaluator, 'metrics', ()):
             if isinstance(metric, ObjectLocalization):
                 check_pipeline(getattr(dataset, 'pipeline', None))
+            if type(metric) is Accuracy and any(
+                isinstance(part, Strangers) for part in getattr(dataset, 'datasets', ())
+            ):
+                raise ValueError(
+                    'The data set has Strangers, which have no label, and Accuracy cannot '
+                    'pass over them. Take it out of the evaluator: '
+                    "dict(type='Calibration') has the accuracy on the others."
+                )
             classes = _classes(dataset)
             if type(metric) is Accuracy and classes and max(metric.topk) > len(classes):
                 raise ValueError(
@@ -172,6 +203,15 @@ class DataCheckHook(Hook):
                 'padded to the size of its neighbours is predicted otherwise. Add '
                 "dict(type='CenterCrop', crop_size=...), resize to one fixed scale, or "
                 'set test_dataloader.batch_size=1 and val_dataloader.batch_size=1.'
+            )
+
+    @staticmethod
+    def _check_originals(runner, dataset):
+        refine_at = getattr(unwrapped(runner.model), 'refine_at', None)
+        if refine_at == ORIGINAL and not keeps_original(getattr(dataset, 'pipeline', None)):
+            raise ValueError(
+                f"model.refine_at='original', but the pipeline of {_describe(dataset)} does "
+                f'not keep the original pictures. {KEEPING}'
             )
 
     @staticmethod

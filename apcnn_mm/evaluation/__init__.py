@@ -1,3 +1,5 @@
+from .calibration import Calibration
 from .object_localization import ObjectLocalization
+from .taxonomy_accuracy import TaxonomyAccuracy
 
-__all__ = ['ObjectLocalization']
+__all__ = ['Calibration', 'ObjectLocalization', 'TaxonomyAccuracy']

@@ -2,6 +2,7 @@ from .alexnet import PyramidAlexNet
 from .apcnn import APCNN
 from .apcnn_head import APCNNHead
 from .attention_fpn import AttentionFPN, AttentionPyramid
+from .calibrator import Calibrator
 from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
 from .tta import APCNNTTAModel
 
@@ -11,6 +12,7 @@ __all__ = [
     'APCNNTTAModel',
     'AttentionFPN',
     'AttentionPyramid',
+    'Calibrator',
     'PyramidAlexNet',
     'ROIPyramid',
     'ROIPyramidGenerator',

@@ -1,5 +1,6 @@
 """AP-CNN: attention pyramid convolutional neural network."""
 
+from itertools import compress
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import torch
@@ -11,11 +12,20 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..arguments import check_choice, check_config, check_number
+from ..geometry import KEEPING, ORIGINAL, Original
 from .apcnn_head import APCNNHead
 from .attention_fpn import AttentionFPN, AttentionPyramid
-from .backbone_split import find_position, run_onwards, run_until
+from .backbone_split import (
+    find_position,
+    out_indices,
+    run_backbone,
+    run_onwards,
+    run_until,
+)
 from .class_names import ClassNames
+from .original import cut_and_resize, zoom_into_originals
 from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
+from .timm_backbone import build_backbone, feature_info
 
 RAW, REFINED, BOTH, CASCADE = 'raw', 'refined', 'both', 'cascade'
 
@@ -48,24 +58,27 @@ class APCNN(ClassNames, ImageClassifier):
     same weights.
 
     Args:
-        backbone (dict): A backbone with several outputs, from low to high.
-        neck (dict): An :class:`AttentionFPN`.
+        backbone (dict): A backbone with several outputs, from low to high, see
+            :func:`build_backbone`.
+        neck (dict): An :class:`AttentionFPN`. Its ``in_channels`` may be left out with a
+            backbone of timm, which tells them.
         head (dict): An :class:`APCNNHead`.
         roi_generator (dict, optional): A :class:`ROIPyramidGenerator`. The two-stage
             model needs one. The one-stage model has no use for ROIs, but with a
-            generator and spatial attention its predictions show them.
+            generator and spatial attention its predictions show them. Its ``strides`` may
+            be left out with a backbone of timm.
         stages (str): 'both' for the two-stage model, 'raw' for the one-stage model,
             which has no refinement. Defaults to 'both'.
         refine_at (str, optional): The refinement position, see :func:`find_position`.
-            None is the output of the block that feeds the lowest pyramid level. Defaults
-            to None.
+            None is the output of the block that feeds the lowest pyramid level. 'original'
+            needs ``KeepOriginal`` in the pipelines. Defaults to None.
         test_cfg (dict, optional): ``dict(stage=...)`` says whose prediction counts at
             test time: 'both' (the mean of their logits), 'refined', or 'raw', which
             skips the second pass. ``dict(stage='cascade', threshold=...)`` skips it for
             the images whose raw confidence, the largest softmax probability of the mean
-            of the raw stage's logits, reaches the threshold: at 0 that is 'raw', at 1
-            'both'. ``tools/analysis/tune_cascade.py`` finds a threshold. Defaults to all
-            stages that the model has.
+            of the raw stage's logits (calibrated where the checkpoint is), reaches the
+            threshold: at 0 that is 'raw', at 1 'both'. ``tools/analysis/tune_cascade.py``
+            finds a threshold. Defaults to all stages that the model has.
         **kwargs: Arguments of :class:`ImageClassifier`: ``train_cfg``,
             ``data_preprocessor``, ``pretrained`` and ``init_cfg``.
     """
@@ -95,6 +108,13 @@ class APCNN(ClassNames, ImageClassifier):
             if not isinstance(value, (*kind, type(None))):
                 wanted = ' or '.join(k.__name__ for k in kind)
                 raise TypeError(f'model.{name} must be a {wanted}, not {value!r}.')
+        if not isinstance(backbone, nn.Module):
+            backbone = build_backbone(backbone)
+        info = feature_info(backbone)
+        if info and isinstance(neck, dict):
+            neck = {'in_channels': info.channels, **neck}
+        if info and isinstance(roi_generator, dict):
+            roi_generator = {'strides': info.strides, **roi_generator}
         super().__init__(backbone, neck, head, **kwargs)
         for name, part, kind in (
             ('neck', self.neck, AttentionFPN),
@@ -141,7 +161,7 @@ class APCNN(ClassNames, ImageClassifier):
         if not isinstance(roi_generator, ROIPyramidGenerator):
             check_config('model.roi_generator', roi_generator, optional=stages == RAW)
             roi_generator = roi_generator and TASK_UTILS.build(roi_generator)
-        if not getattr(self.backbone, 'out_indices', None):
+        if not out_indices(self.backbone):
             raise TypeError(
                 'model.backbone must be a backbone with several outputs (out_indices), '
                 f'not {type(self.backbone).__name__}.'
@@ -157,12 +177,24 @@ class APCNN(ClassNames, ImageClassifier):
                 f'neck.out_channels={self.neck.out_channels} and '
                 f'head.in_channels={self.head.in_channels} must be the same.'
             )
+        if info:
+            told = {'neck.in_channels': (self.neck.in_channels, info.channels)}
+            if roi_generator is not None:
+                told['roi_generator.strides'] = (roi_generator.strides, info.strides)
+            for name, (given, right) in told.items():
+                if tuple(given) != right:
+                    raise ValueError(
+                        f'model.{name}={tuple(given)}, but the outputs of the backbone '
+                        f'have {right}. Leave it out.'
+                    )
         self.stages = stages
         self.test_stage = test_stage
         self.threshold = threshold
         self.roi_generator = roi_generator
         self.refine_at = refine_at if stages == BOTH else 'input'
         find_position(self.backbone, self.refine_at)  # or an error now
+        if self.refine_at == ORIGINAL:
+            self._check_second_look()
         # For mmpretrain's batch augmentations, and ClassNumCheckHook.
         if getattr(self.data_preprocessor, 'num_classes', 0) is None:
             self.data_preprocessor.num_classes = self.head.num_classes
@@ -179,7 +211,8 @@ class APCNN(ClassNames, ImageClassifier):
             inputs (Tensor): (N, C, H, W).
             data_samples (List[DataSample], optional): The annotations.
             mode (str): 'tensor' for the mean of all logits, (N, num_classes), 'loss' or
-                'predict'. Defaults to 'tensor'.
+                'predict'. In 'tensor', which tools call with images alone, the second
+                look of ``refine_at='original'`` is at the input. Defaults to 'tensor'.
 
         Raises:
             RuntimeError: If something looks at the layers of a model that predicts by the
@@ -218,7 +251,7 @@ class APCNN(ClassNames, ImageClassifier):
         """
         check_choice('stage', stage, ('backbone', 'neck', 'pre_logits'))
         if stage == 'backbone':
-            return self.backbone(inputs)
+            return run_backbone(self.backbone, inputs)
         if self._counting == CASCADE:
             raise RuntimeError(
                 "With test_cfg.stage='cascade' some images have the features of two stages "
@@ -230,6 +263,23 @@ class APCNN(ClassNames, ImageClassifier):
             return self.head.pre_logits(pyramids)
         levels = zip(*(pyramid.attended for pyramid in pyramids.values()))
         return tuple(torch.cat(level, dim=1) for level in levels)
+
+    def classify(
+        self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None
+    ) -> Tensor:
+        """The logits of each stage that counts and each classifier, not calibrated.
+
+        Args:
+            inputs (Tensor): (N, C, H, W).
+            data_samples (List[DataSample], optional): With the original pictures, where
+                ``refine_at='original'`` needs them.
+
+        Returns:
+            Tensor: (S, M, N, num_classes) for S stages and M classifiers, see
+            :meth:`APCNNHead.logits`.
+        """
+        found = self._run_stages(inputs, self._originals(data_samples))
+        return self.head.logits(found.pyramids, found.is_refined)
 
     def loss(self, inputs: Tensor, data_samples: List[DataSample]) -> dict:
         """Calculate the losses of a batch.
@@ -243,7 +293,8 @@ class APCNN(ClassNames, ImageClassifier):
 
         Raises:
             ValueError: If the batch has a single image, and batch normalisation of
-                globally pooled features would have nothing to normalise over.
+                globally pooled features would have nothing to normalise over, or if the
+                samples lack the original pictures that the second look is to be at.
         """
         if self.training and len(inputs) == 1 and self._normalises_over_the_batch():
             raise ValueError(
@@ -252,7 +303,8 @@ class APCNN(ClassNames, ImageClassifier):
                 'two images (train_dataloader.batch_size) and drop the incomplete '
                 'last batch (train_dataloader.drop_last=True).'
             )
-        return self.head.loss(self._run_stages(inputs).pyramids, data_samples)
+        originals = self._originals(data_samples)
+        return self.head.loss(self._run_stages(inputs, originals).pyramids, data_samples)
 
     def predict(
         self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None
@@ -271,7 +323,8 @@ class APCNN(ClassNames, ImageClassifier):
 
         Raises:
             ValueError: If the images of the batch had different sizes: what is predicted
-                for one would depend on the others, with whose size it was padded.
+                for one would depend on the others, with whose size it was padded. Or if
+                the samples lack the original pictures that the second look is to be at.
         """
         sizes = {tuple(s.img_shape[:2]) for s in data_samples or () if 'img_shape' in s}
         if len(sizes) > 1:
@@ -281,7 +334,8 @@ class APCNN(ClassNames, ImageClassifier):
                 'pipeline end with one size (Resize to a fixed scale, or CenterCrop), or '
                 'set --cfg-options test_dataloader.batch_size=1.'
             )
-        found = self._run_stages(inputs, with_rois=True)
+        originals = self._originals(data_samples)
+        found = self._run_stages(inputs, originals, with_rois=True)
         predictions = self.head.predict(found.pyramids, data_samples, found.is_refined)
         rois = found.rois
         if rois is not None:
@@ -294,7 +348,12 @@ class APCNN(ClassNames, ImageClassifier):
                 sample.attention = tuple(x[i, 0].clone() for x in found.attention)
         return predictions
 
-    def _run_stages(self, images: Tensor, with_rois: bool = False) -> Findings:
+    def _run_stages(
+        self,
+        images: Tensor,
+        originals: Optional[List[Original]] = None,
+        with_rois: bool = False,
+    ) -> Findings:
         """Run the stages that count, and generate ROIs where they are used."""
         features = run_until(self.backbone, images, self.refine_at)
         raw = self.neck(run_onwards(self.backbone, features, self.refine_at))
@@ -311,7 +370,11 @@ class APCNN(ClassNames, ImageClassifier):
             if is_refined is not None:
                 features = features[is_refined]
                 refined_rois = rois.of_images(is_refined)
-            refined = self.head.refine(features, refined_rois)
+                originals = originals and list(compress(originals, is_refined))
+            if originals is None:
+                refined = self.head.refine(features, refined_rois)
+            else:
+                refined = self._look_again(features, originals, refined_rois)
             pyramids[REFINED] = self.neck(
                 run_onwards(self.backbone, refined, self.refine_at)
             )
@@ -321,9 +384,52 @@ class APCNN(ClassNames, ImageClassifier):
 
     def _is_unsure(self, raw):
         """Which images the raw stage leaves to the refined one, (N, ), bool."""
-        confidence = self.head({RAW: raw}).softmax(dim=-1).amax(dim=-1)
+        logits = self.head({RAW: raw}) / self.head.calibrator.temperature
+        confidence = logits.softmax(dim=-1).amax(dim=-1)
         # A saturated confidence is 1.0, which is not below the threshold 1.
         return (confidence < self.threshold) | (self.threshold == 1)
+
+    def _look_again(self, images, originals, rois):
+        """The refinement of the original pictures: the second stage's input."""
+        size = images.shape[-2:]
+        zoomed, inside = zoom_into_originals(originals, rois.merged_box, size)
+        # Interpolation and normalisation may change places.
+        zoomed = self.data_preprocessor(dict(inputs=zoomed))['inputs']
+        padding = getattr(self.data_preprocessor, 'pad_value', 0)
+        zoomed = zoomed.where(inside, zoomed.new_tensor(padding))
+        if self.training:
+            # What 'input' erases, with the same gain, in the same frame.
+            kept = self.head.erase(torch.ones_like(images[:, :1]), rois)
+            zoomed = zoomed * cut_and_resize(kept, rois.merged_box, size)[0]
+        return zoomed
+
+    def _originals(self, data_samples):
+        """The pictures for the second look, or None where it is not at them."""
+        if self.refine_at != ORIGINAL or self._counting == RAW:
+            return None
+        originals = [sample.pop(ORIGINAL, None) for sample in data_samples or ()]
+        if not originals or None in originals:
+            raise ValueError(
+                f"model.refine_at='original' needs the original pictures. {KEEPING}"
+            )
+        if not all(map(Original.fits, originals, data_samples)):
+            raise ValueError(
+                'Behind KeepOriginal the input was resized, cropped or flipped, and '
+                f'nobody knows where it lies in the original picture. {KEEPING}'
+            )
+        return originals
+
+    def _check_second_look(self):
+        if not self.head.zoom_in:
+            raise ValueError(
+                "refine_at='original' needs head.zoom_in=True: without zoom-in there is "
+                "nothing to see again. Use refine_at='input'."
+            )
+        if getattr(self.data_preprocessor, 'batch_augments', None) is not None:
+            raise ValueError(
+                "data_preprocessor.batch_augments mixes inputs, but refine_at='original' "
+                'would see the second time each picture alone. Leave them out.'
+            )
 
     @property
     def _counting(self):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..arguments import check_choice, check_config, check_number, check_numbers
 from .attention_fpn import AttentionPyramid
+from .calibrator import Calibrator
 from .refinement import roi_guided_dropblock, roi_guided_zoom_in
 from .roi_pyramid import ROIPyramid
 
@@ -136,6 +137,7 @@ class APCNNHead(ClsHead):
         self.concat_classifier = (
             FCClassifier(in_channels * num_levels, *shape) if concat_classifier else None
         )
+        self.calibrator = Calibrator()
 
     @property
     def classifiers(self) -> List[FCClassifier]:
@@ -185,11 +187,24 @@ class APCNNHead(ClsHead):
         Returns:
             Tensor: Refined features Z_n, (N, C, h, w).
         """
-        if self.training:
-            features = roi_guided_dropblock(
-                features, rois, self.dropblock_probs, self.dropblock_gain
-            )
+        features = self.erase(features, rois)
         return roi_guided_zoom_in(features, rois) if self.zoom_in else features
+
+    def erase(self, features: Tensor, rois: ROIPyramid) -> Tensor:
+        """The first half of :meth:`refine`: dropblock in training.
+
+        Args:
+            features (Tensor): Low-level features B_n, (N, C, h, w).
+            rois (ROIPyramid): The ROIs of the raw stage.
+
+        Returns:
+            Tensor: Dropped features D_n, (N, C, h, w).
+        """
+        if not self.training:
+            return features
+        return roi_guided_dropblock(
+            features, rois, self.dropblock_probs, self.dropblock_gain
+        )
 
     def pre_logits(self, feats: Dict[str, AttentionPyramid]) -> Tensor:
         """The features before the last layers, of all classifiers and stages.
@@ -215,7 +230,7 @@ class APCNNHead(ClsHead):
             is_refined (Tensor, optional): Which images went on to the second stage, (N, ),
                 bool. Defaults to None: all of them.
         """
-        return self._stage_logits(feats, is_refined).mean(dim=0)
+        return self.logits(feats, is_refined).mean(dim=1).mean(dim=0)
 
     def predict(
         self,
@@ -235,9 +250,12 @@ class APCNNHead(ClsHead):
         Returns:
             List[DataSample]: ``pred_score`` and ``pred_label``, and in ``stage_scores``,
             (S, num_classes), what each of the image's S stages alone would say, in the
-            order of ``feats``.
+            order of ``feats``; all are calibrated where the checkpoint is. ``novelty`` and
+            ``accepted``: see :class:`Calibrator`.
         """
-        logits = self._stage_logits(feats, is_refined)
+        logits = self.logits(feats, is_refined)
+        novelty, accepted = self.calibrator(logits.flatten(0, 1))
+        logits = logits.mean(dim=1) / self.calibrator.temperature
         predictions = self._get_predictions(logits.mean(dim=0), data_samples)
         stages = [len(logits)] * len(predictions)
         if is_refined is not None:
@@ -245,17 +263,32 @@ class APCNNHead(ClsHead):
         scores = logits.softmax(dim=-1).unbind(dim=1)
         for sample, s, stage_scores in zip(predictions, stages, scores):
             sample.stage_scores = stage_scores[:s].clone()
+        for sample, *judgement in zip(predictions, novelty, accepted):
+            sample.novelty, sample.accepted = judgement
         return predictions
 
-    def _stage_logits(self, feats, is_refined=None):
-        """(S, N, num_classes) for S stages.
+    def logits(
+        self, feats: Dict[str, AttentionPyramid], is_refined: Optional[Tensor] = None
+    ) -> Tensor:
+        """The logits of each classifier for each stage, as they are: not calibrated.
 
-        An image without the second stage has the logits of the first one there, so that
-        their mean is what the first one says.
+        Args:
+            feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
+                by its name.
+            is_refined (Tensor, optional): Which images went on to the second stage, (N, ),
+                bool. Defaults to None: all of them.
+
+        Returns:
+            Tensor: (S, M, N, num_classes) for S stages and M classifiers. An image without
+            the second stage has the logits of the first one there, so that their mean is
+            what the first one says.
         """
-        logits = [self.classify(p).mean(dim=0) for p in feats.values()]
-        if is_refined is not None and len(logits) == 2:
-            logits[1] = logits[0].index_put((is_refined,), logits[1])
+        logits = [self.classify(pyramid) for pyramid in feats.values()]
+        if is_refined is not None:
+            refined = logits[0].clone()
+            if len(logits) == 2:
+                refined[:, is_refined] = logits[1]
+            logits[1:] = [refined]
         return torch.stack(logits)
 
     def loss(

@@ -2,7 +2,8 @@
 
 A block is a part of a backbone, such as conv3 of a ResNet; a stage is a pass of the whole
 model, raw or refined. To add a family, list the blocks of its ``forward`` in a function at
-the end of this file and register it with the class.
+the end of this file and register it with the class. The backbones of timm need none: they
+tell themselves what they run.
 """
 
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -16,12 +17,17 @@ from mmpretrain.models.backbones import (
     MobileNetV3,
     RegNet,
     ResNet,
+    TIMMBackbone,
 )
 from torch import Tensor
 
+from ..geometry import ORIGINAL
 from .alexnet import PyramidAlexNet
+from .timm_backbone import feature_info, gives_channels_last, list_modules
 
 INPUT = 'input'
+# Positions in front of the backbone: it runs twice as a whole.
+PICTURES = [ORIGINAL, INPUT]
 _FAMILIES: Dict[type, Callable[[nn.Module], List['Block']]] = {}
 
 
@@ -43,6 +49,28 @@ class Block(NamedTuple):
     output: Optional[Callable[[Tensor], Tensor]] = None
 
 
+def out_indices(backbone: nn.Module) -> Tuple[int, ...]:
+    """The numbers of a backbone's outputs, from low to high. Empty if it tells none."""
+    info = feature_info(backbone)
+    return info.out_indices if info else tuple(getattr(backbone, 'out_indices', None) or ())
+
+
+def run_backbone(backbone: nn.Module, images: Tensor) -> Tuple[Tensor, ...]:
+    """From the images to the backbone's outputs, whatever the backbone.
+
+    Args:
+        backbone (nn.Module): The backbone.
+        images (Tensor): (N, 3, H, W).
+
+    Returns:
+        Tuple[Tensor]: The outputs from low to high, (N, C_k, h_k, w_k).
+    """
+    outputs = backbone(images)
+    if gives_channels_last(backbone):
+        outputs = tuple(map(_channels_first, outputs))
+    return outputs
+
+
 def refinement_positions(backbone: nn.Module) -> List[str]:
     """Where features may be refined (Table 5), from low to high.
 
@@ -50,14 +78,14 @@ def refinement_positions(backbone: nn.Module) -> List[str]:
         backbone (nn.Module): An mmpretrain backbone with several outputs.
 
     Returns:
-        list[str]: 'input' and, for a known family, the names of the blocks up to the one
-        of the lowest pyramid level, B_n in the paper.
+        list[str]: 'original', 'input' and, for a known family, the names of the blocks up
+        to the one of the lowest pyramid level, B_n in the paper.
 
     Raises:
         ValueError: If the backbone's outputs make no pyramid.
     """
     blocks = _blocks(backbone)
-    return [INPUT, *(_up_to_lowest_output(backbone, blocks) if blocks else [])]
+    return [*PICTURES, *(_up_to_lowest_output(backbone, blocks) if blocks else [])]
 
 
 def find_position(backbone: nn.Module, refine_at: Optional[str] = None) -> str:
@@ -65,8 +93,9 @@ def find_position(backbone: nn.Module, refine_at: Optional[str] = None) -> str:
 
     Args:
         backbone (nn.Module): An mmpretrain backbone with several outputs.
-        refine_at (str | None): 'input' or the name of the block after which the features
-            are refined. None is the block of the lowest pyramid level, B_n in the paper.
+        refine_at (str | None): 'original' for the picture as it was loaded, 'input' for
+            the network's input, or the name of the block after which the features are
+            refined. None is the block of the lowest pyramid level, B_n in the paper.
             Defaults to None.
 
     Raises:
@@ -74,21 +103,22 @@ def find_position(backbone: nn.Module, refine_at: Optional[str] = None) -> str:
             pyramid level, or if nobody has told how the backbone splits.
     """
     positions = refinement_positions(backbone)
-    name = type(backbone).__name__
-    if positions == [INPUT] and refine_at != INPUT:
+    name = _name(backbone)
+    if positions == PICTURES and refine_at not in PICTURES:
         supported = ', '.join(sorted(family.__name__ for family in _FAMILIES))
         raise ValueError(
             f'Nobody has told how {name} splits into blocks: it can only be refined '
-            "at the input image (model.refine_at='input'). Backbones with the "
-            f'forward of {supported} can be refined after a block; to add one, see '
-            f'{__name__}.'
+            "at the input image (model.refine_at='input') or the original picture "
+            "(model.refine_at='original'). Backbones with the "
+            f'forward of {supported} can be refined after a block, those of timm where '
+            f'they are a row of modules; to add one, see {__name__}.'
         )
     if refine_at is None:
         return positions[-1]
     if refine_at not in positions:
         raise ValueError(
             f'refine_at={refine_at!r} is no refinement position of {name} with '
-            f'out_indices={backbone.out_indices}. Choose from {positions}.'
+            f'out_indices={out_indices(backbone)}. Choose from {positions}.'
         )
     return refine_at
 
@@ -102,10 +132,18 @@ def run_until(backbone: nn.Module, images: Tensor, refine_at: Optional[str]) -> 
         refine_at (str | None): See :func:`find_position`.
 
     Returns:
-        Tensor: B_n, (N, C, h, w). The images themselves at 'input'.
+        Tensor: B_n, (N, C, h, w). The images themselves at 'original' and 'input'.
+
+    Raises:
+        ValueError: If there is more than one tensor to refine.
     """
     for block in _split(backbone, refine_at)[0]:
         images = block.run(images)
+    if not isinstance(images, Tensor):
+        raise ValueError(
+            f'{_name(backbone)} hands on several tensors after {block.name!r}: it can '
+            "only be refined before that, or at the input (model.refine_at='input')."
+        )
     return images
 
 
@@ -124,7 +162,7 @@ def run_onwards(
     """
     below, above = _split(backbone, refine_at)
     if not below:  # at the input, where the backbone need not be known
-        return backbone(features)
+        return run_backbone(backbone, features)
     outputs = _output(backbone, below[-1], features)
     for block in above:
         features = block.run(features)
@@ -132,9 +170,20 @@ def run_onwards(
     return tuple(outputs)
 
 
+def _name(backbone):
+    """What errors call a backbone."""
+    name = type(backbone).__name__
+    inner = getattr(backbone, 'timm_model', None)
+    return name if inner is None else f'{name} ({type(inner).__name__})'
+
+
+def _channels_first(x):
+    return x.permute(0, 3, 1, 2)
+
+
 def _output(backbone, block, features):
     """What the backbone gives out after a block: a list of one tensor or none."""
-    if block.out_index not in backbone.out_indices:
+    if block.out_index not in out_indices(backbone):
         return []
     return [block.output(features) if block.output else features]
 
@@ -146,7 +195,7 @@ def _split(backbone, refine_at):
     backbone, or another backbone into a model.
     """
     position = find_position(backbone, refine_at)
-    if position == INPUT:
+    if position in PICTURES:
         return [], []
     blocks = _blocks(backbone)
     end = [block.name for block in blocks].index(position) + 1
@@ -164,7 +213,7 @@ def _blocks(backbone):
 
 def _up_to_lowest_output(backbone, blocks):
     """The names of the blocks that may be followed by the refinement."""
-    name, wanted = type(backbone).__name__, backbone.out_indices
+    name, wanted = _name(backbone), out_indices(backbone)
     possible = [b.out_index for b in blocks if b.out_index is not None]
     if not set(wanted) <= set(possible):
         raise ValueError(
@@ -259,3 +308,36 @@ def _mobilenet_v3(backbone):
 @_family(EfficientNet)
 def _efficientnet(backbone):
     return _numbered('layer', backbone.layers, first=0)
+
+
+@_family(TIMMBackbone)
+def _timm(backbone):
+    modules = list_modules(backbone)
+    # Where boxes lie in features is only known for these strides.
+    if modules is None or any(x & (x - 1) for x in feature_info(backbone).strides):
+        return None
+    blocks = []
+    for i, (name, module, out_index) in enumerate(modules):
+        run = _channels_last(module, i > 0) if gives_channels_last(backbone) else module
+        if getattr(module, 'inplace', False):
+            # An activation would change the features that are refined later.
+            run = _one_after_another(blocks.pop().run, run)
+        blocks.append(Block(name, run, out_index, _first))
+    return blocks
+
+
+def _first(x):
+    return x[0] if isinstance(x, (list, tuple)) else x
+
+
+def _one_after_another(first, second):
+    return lambda x: second(first(x))
+
+
+def _channels_last(module, takes_them):
+    """A module that gives out, and perhaps takes, (N, h, w, C)."""
+
+    def run(x):
+        return _channels_first(module(x.permute(0, 2, 3, 1) if takes_them else x))
+
+    return run

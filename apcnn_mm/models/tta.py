@@ -15,9 +15,10 @@ class APCNNTTAModel(AverageClsScoreTTA):
     """The mean score of several views of an image, and all that goes with it.
 
     AP-CNN: mmpretrain's keeps everything but ``pred_score`` from the first view. Here the
-    label, the scores of the stages and the boxes are those of all views as well, the
-    boxes in pixels of the first view: ROIs are those of all views, and the merged box is
-    the smallest one around their merged boxes. It takes all classifiers.
+    label, the scores of the stages, the novelty (the mean one) and the boxes are those of
+    all views as well, the boxes in pixels of the first view: ROIs are those of all views,
+    and the merged box is the smallest one around their merged boxes. It takes all
+    classifiers.
 
     Args:
         module (dict | nn.Module): The model.
@@ -37,6 +38,10 @@ class APCNNTTAModel(AverageClsScoreTTA):
                     for i in range(max(map(len, views)))
                 ]
             )
+        if 'novelty' in merged:
+            novelty = torch.stack([sample.novelty for sample in data_samples])
+            merged.novelty = novelty.mean(dim=0)
+            merged.accepted = merged.novelty <= self.module.head.calibrator.threshold
         if 'rois' in merged:
             for name in ('roi_levels', 'roi_scores'):
                 values = torch.cat([sample.get(name) for sample in data_samples])

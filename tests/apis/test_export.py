@@ -58,6 +58,7 @@ def test_what_an_onnx_file_tells(exported, inferencer):
     assert shapes == dict(
         images=['N', 'H', 'W', 3],
         **dict.fromkeys(['scores', 'raw_scores', 'refined_scores'], ['N', 6]),
+        **dict.fromkeys(['novelty', 'accepted'], ['N']),
         rois=['N', 9, 4],
         roi_scores=['N', 9],
         roi_valid=['N', 9],
@@ -68,6 +69,7 @@ def test_what_an_onnx_file_tells(exported, inferencer):
     assert metadata['roi_levels'] == [0] * 5 + [1] * 3 + [2]
     assert (metadata['resize'], metadata['crop']) == ([144, 144], [128, 128])
     assert (metadata['stage'], metadata['multiple']) == ('both', 32)
+    assert (metadata['temperature'], metadata['has_threshold']) == (1, False)
     assert metadata['mean'] == pytest.approx([123.675, 116.28, 103.53])
     assert metadata['std'] == pytest.approx([58.395, 57.12, 57.375])
     for size in ((100, 128), (128, 100)):
@@ -93,6 +95,8 @@ def test_parity_at_any_size(exported, inferencer, n, height, width):
         torch.testing.assert_close(found['scores'], sample.pred_score)
         stages = torch.stack([found['raw_scores'], found['refined_scores']])
         torch.testing.assert_close(stages, sample.stage_scores)
+        torch.testing.assert_close(found['novelty'], sample.novelty, atol=1e-5, rtol=1e-4)
+        assert found['accepted'] == sample.accepted
 
 
 @pytest.fixture
@@ -137,7 +141,8 @@ def test_the_lines_of_predict_without_pytorch(
             assert line.keys() == other.keys() and line['image'] == other['image']
             continue
         assert list(line) == list(other)
-        for key in ('image', 'width', 'height', 'error'):
+        assert line['novelty'] == pytest.approx(other['novelty'], rel=1e-3)
+        for key in ('image', 'width', 'height', 'accepted', 'error'):
             assert line[key] == other[key]
         for key in ('top', 'raw', 'refined'):
             assert [best['name'] for best in line[key]] == [
@@ -224,16 +229,25 @@ def test_formats_and_models(tiny_model, tmp_path, format, stage, options):
     """Each is compared with the model, and takes normalised images as well."""
     torch.manual_seed(0)
     model = tiny_model(test_cfg=dict(stage=stage), **options).eval()
+    images = torch.randn(4, 3, 160, 64)
+    model.head.calibrator.temperature.fill_(1.7)
+    with torch.no_grad():
+        novelty = model(images, mode='predict')[0].novelty
+        model.head.calibrator.threshold.copy_(novelty)
+        samples = model(images, mode='predict')
     path = tmp_path / 'model.file'
     export.export(model, str(path), (64, 96), format, preprocess=False)
     run = export.WRITERS[format][1](str(path))
     names = DeployedModel(model).output_names
     rois = ROI_OUTPUTS if options.get('roi_generator', True) else []
-    assert names == STAGE_OUTPUTS[stage] + rois
-    images = torch.randn(4, 3, 160, 64)
+    assert names == STAGE_OUTPUTS[stage] + ['novelty', 'accepted'] + rois
     with torch.no_grad():
-        scores = torch.as_tensor(run(images)[0])
-        torch.testing.assert_close(scores, model(images).softmax(-1), atol=1e-5, rtol=1e-4)
+        found = dict(zip(names, map(torch.as_tensor, run(images))))
+    scores = torch.stack([sample.pred_score for sample in samples])
+    torch.testing.assert_close(found['scores'], scores, atol=1e-5, rtol=1e-4)
+    # The first one is the threshold itself.
+    accepted = torch.stack([sample.accepted for sample in samples])
+    assert torch.equal(found['accepted'][1:], accepted[1:])
 
 
 def test_a_wrong_file_is_deleted(tiny_model, tmp_path, monkeypatch):

@@ -73,7 +73,7 @@ def test_two_parts_equal_the_whole(family):
     backbone = randomised(config)
     assert find_position(backbone) == names[-1]
     positions = refinement_positions(backbone)
-    assert positions == ['input', *names]
+    assert positions == ['original', 'input', *names]
     images = torch.randn(2, 3, 75, 96)
     for training in (True, False):
         backbone.train(training)
@@ -127,7 +127,7 @@ def test_checkpointing_and_frozen_stages(family, options):
 def test_fewer_levels():
     backbone = randomised(dict(type='PyramidAlexNet', out_indices=(1, 3, 4)))
     backbone.eval()
-    assert refinement_positions(backbone) == ['input', 'conv1', 'conv2']
+    assert refinement_positions(backbone) == ['original', 'input', 'conv1', 'conv2']
     images = torch.randn(1, 3, 96, 96)
     with torch.no_grad():
         parts = run_onwards(backbone, run_until(backbone, images, None), None)

@@ -75,8 +75,8 @@ def named_weights(state_dict):
     for name, value in state_dict.items():
         random = np.random.RandomState(zlib.crc32(name.encode()))
         noise = torch.from_numpy(random.standard_normal(tuple(value.shape)))
-        if name.endswith('num_batches_tracked'):
-            noise = torch.zeros(())
+        if not value.dim():  # the count of the batches, the calibration
+            noise = value
         elif name.endswith('running_var') or (value.dim() == 1 and 'weight' in name):
             noise = 1 + 0.2 * noise.tanh()
         elif value.dim() == 1:

@@ -6,6 +6,7 @@ import pytest
 from mmpretrain.registry import DATASETS
 from PIL import Image
 
+from apcnn_mm.taxonomy import Taxonomy
 from tools import make_minibirds as tool
 from tools.make_minibirds import SPECIES, draw_bird, make_minibirds
 
@@ -177,3 +178,23 @@ def test_stopped_while_regenerating(tmp_path, monkeypatch, what, after):
             for files in (found, old, contents(tmp_path / 'new'))
         ]
         assert whole[0] in whole[1:]
+
+
+def test_taxonomy(tmp_path):
+    """Of all species; the plain one misses a rank."""
+    make_minibirds(tmp_path, classes=len(SPECIES), train=1, test=1, size=32, seed=0)
+    classes = (tmp_path / 'classes.txt').read_text().split()[1::2]
+    taxonomy = Taxonomy(tmp_path / 'taxonomy.csv', classes)
+    assert taxonomy.ranks == ['class', 'genus', 'family']
+    assert taxonomy.labels('genus').tolist().count(-1) == 1
+    assert taxonomy.names['family'] == ['Marked_body', 'Marked_head', 'Unmarked']
+    for i, marks in enumerate(SPECIES.values()):
+        genus = taxonomy.names['genus'][taxonomy.labels('genus')[i]]
+        assert (genus == 'Capped') == ('cap' in marks)
+
+
+def test_the_taxonomy_of_others_stays(tmp_path):
+    (tmp_path / 'taxonomy.csv').write_text('class,genus\njay,Garrulus\n')
+    with pytest.raises(FileExistsError, match='taxonomy.csv'):
+        make_minibirds(tmp_path, seed=0, **OPTIONS)
+    assert (tmp_path / 'taxonomy.csv').is_file()

@@ -17,6 +17,8 @@ def released_state_dict(model):
     official = {}
     for name, value in model.state_dict().items():
         piece, *path = name.split('.')
+        if path[0] == 'calibrator':  # which it has not
+            continue
         if piece == 'backbone':
             name = '.'.join(path)
         elif path[0] == 'lateral_convs' and path[1] == '2':
@@ -58,7 +60,7 @@ def official(model):
 
 
 def test_every_key_is_accounted_for(model, official):
-    assert len(official) == len(model.state_dict())
+    assert len(official) == len(model.state_dict()) - 3
     converted = convert(official)
     for name, value in model.state_dict().items():
         assert torch.equal(converted.pop(name), value)

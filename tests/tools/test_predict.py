@@ -344,3 +344,41 @@ def test_what_does_not_fit(predict, pictures, tmp_path, config, option, message)
     with pytest.raises(ValueError, match=f'(?s){message}'):
         predict(pictures, tmp_path / 'out.jsonl', '--cfg-options', option, config=config)
     assert not (tmp_path / 'out.jsonl').exists()
+
+
+def test_names_of_a_taxonomy(predict, pictures, trained, tmp_path):
+    """That of the config's evaluation, and a given one."""
+    config = trained.work_dir / 'apcnn_r18_minibirds.py'
+    out = tmp_path / 'config.jsonl'
+    assert predict(pictures / '0.JPG', out, '--confidence', 0.001)[0] == 0
+    (line,) = read(out)
+    # Surely the most probable one, which is the deepest.
+    best = line['top'][0]
+    assert line['rollup'] == dict(rank='class', name=best['name'], score=best['score'])
+    assert list(line['ranks']) == ['class', 'genus', 'family']
+    assert line['ranks']['class'] == line['top']
+    assert [len(names) for names in line['ranks'].values()] == [2, 2, 2]
+    assert line['ranks']['family'][0]['score'] >= best['score'] - 1e-6
+    status, output = predict(pictures / '0.JPG', out)  # with 0.8
+    assert status == 1 and 'another taxonomy' in output
+
+    names = (trained.data_root / 'classes.txt').read_text().split()[1::2]
+    table = ['species;kind', *(f'{name};minibird' for name in names)]
+    own = tmp_path / 'own.csv'
+    own.write_text('\n'.join(table))
+    out = tmp_path / 'own.jsonl'
+    assert predict(pictures / '0.JPG', out, '--taxonomy', own)[0] == 0
+    (line,) = read(out)
+    assert line['rollup']['name'] == 'minibird'
+    assert line['rollup']['score'] == pytest.approx(1)
+    own.write_text('\n'.join(table[:-1]))
+    with pytest.raises(ValueError, match=f"{own} must have .*: '{names[-1]}'"):
+        predict(pictures / '0.JPG', out, '--taxonomy', own)
+
+    # On a machine without the data the answers are plain.
+    moved = tmp_path / 'moved.py'
+    moved.write_text(config.read_text().replace(f'{trained.data_root}', '/nowhere'))
+    out = tmp_path / 'moved.jsonl'
+    status, output = predict(pictures / '0.JPG', out, config=moved)
+    assert status == 0 and '/nowhere/taxonomy.csv' in output
+    assert not {'rollup', 'ranks'} & set(read(out)[0])

@@ -120,9 +120,9 @@ def convert(state_dict):
     target = build_target(state_dict).state_dict()
     converted = {rename(name) or name: value for name, value in state_dict.items()}
     for name, value in target.items():
-        # PyTorch before 0.4.1 did not count the batches.
-        if name.endswith('num_batches_tracked'):
-            converted.setdefault(name, torch.zeros_like(value))
+        # PyTorch before 0.4.1 did not count the batches; nothing is calibrated.
+        if name.endswith('num_batches_tracked') or name.startswith('head.calibrator.'):
+            converted.setdefault(name, value)
     problems = [f'unknown: {name}' for name in state_dict if rename(name) not in target]
     problems += [f'missing: {name}' for name in target if name not in converted]
     problems += [

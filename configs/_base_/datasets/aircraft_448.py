@@ -70,4 +70,4 @@ val_evaluator = [
     dict(type='Accuracy', topk=(1,)),
     dict(type='ObjectLocalization'),
 ]
-test_evaluator = val_evaluator
+test_evaluator = [*val_evaluator, dict(type='Calibration')]

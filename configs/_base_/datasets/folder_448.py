@@ -48,4 +48,4 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 # There are no boxes of objects.
 val_evaluator = [dict(type='Accuracy', topk=(1,))]
-test_evaluator = val_evaluator
+test_evaluator = [*val_evaluator, dict(type='Calibration')]
