@@ -3,12 +3,14 @@
 import argparse
 import os
 import re
+from datetime import timedelta
 from typing import Optional
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
+from torch.distributed import rendezvous
 
 # Settings that are paths, by the last part of their names. ClassFolders has its pictures
 # in the folder `split`; `data_prefix` may have parts of its own.
@@ -200,3 +202,45 @@ def init_distributed_on_cpu(cfg: Config):
         'model_wrapper_cfg',
         dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None),
     )
+
+
+class Team:
+    """The processes of one command, of which each one works alone on its share.
+
+    There is no process group: in one, mmengine draws and logs in the first process alone,
+    and processes may not wait for each other for hours.
+
+    Args:
+        launcher (str): 'pytorch' for processes of torchrun, 'none' for a single one.
+
+    Attributes:
+        rank (int): The number of this process.
+        world_size (int): How many processes there are.
+        device (str, optional): Its GPU where each process has its own, otherwise None.
+    """
+
+    def __init__(self, launcher: str):
+        self.rank, self.world_size, self.device = 0, 1, None
+        if launcher == 'pytorch':
+            self._store, self.rank, self.world_size = next(rendezvous('env://'))
+            if torch.cuda.is_available():
+                gpu = int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()
+                self.device = f'cuda:{gpu}'
+
+    def meet(self, name: str, number: int = 0) -> int:
+        """Wait until all processes are here.
+
+        Args:
+            name (str): What they have done.
+            number (int): A number of this process. Defaults to 0.
+
+        Returns:
+            int: The sum of the numbers of all processes.
+        """
+        if self.world_size == 1:
+            return number
+        self._store.add(name, number)
+        self._store.set(f'{name}/{self.rank}', '')
+        everyone = [f'{name}/{rank}' for rank in range(self.world_size)]
+        self._store.wait(everyone, timedelta(days=7))
+        return self._store.add(name, 0)

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 # What OpenCV reads of the pictures that people have.
 IMAGE_EXTENSIONS = (
@@ -165,3 +165,32 @@ def list_folder(folder: str) -> Tuple[List[str], Optional[str]]:
             f'left out, {len(found.others)} files there are no images by their names.'
         )
     return [os.path.join(folder, name) for name in names], note
+
+
+class ImageList:
+    """The paths in a text file, read anew each time: there may be a million.
+
+    Args:
+        path (str): The file, in UTF-8.
+
+    Raises:
+        ValueError: If it is no such file, or has no lines.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        if next(iter(self), None) is None:
+            raise ValueError(
+                f'There are no images in {os.path.abspath(path)}: it has no lines.'
+            )
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            with open(self.path, encoding='utf-8-sig') as file:
+                yield from filter(None, map(str.strip, file))
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f'{os.path.abspath(self.path)} is neither a text file in UTF-8 with paths '
+                'nor an image with one of the endings '
+                f'{", ".join(IMAGE_EXTENSIONS)}. {error}'
+            ) from error

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-from .predictions import STAGES, describe
+from .lines import STAGES, describe
 
 METADATA = 'apcnn_mm'
 
@@ -62,7 +62,8 @@ class ONNXModel:
         """
         for start in range(0, len(images), batch_size):
             results, read = [], {}
-            for i, image in enumerate(images[start : start + batch_size]):
+            for i in range(min(batch_size, len(images) - start)):
+                image = images[start + i]
                 results.append(dict(image=image))
                 try:
                     read[i] = self.read(image)

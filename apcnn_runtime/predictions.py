@@ -1,264 +1,348 @@
-"""Predictions as JSON lines, in a file that a stopped run goes on with."""
+"""Predictions in files: of many images, by one process or several, in one go or more."""
 
-import argparse
-import hashlib
+import csv
 import json
 import os
 import os.path as osp
-import sys
-from typing import IO, Iterable, List, Optional, Sequence, Set, Tuple
+import shutil
+from glob import escape, glob
+from hashlib import blake2b, sha256
+from itertools import accumulate, compress
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+)
 
 import numpy as np
 
-from .files import IMAGE_EXTENSIONS, read_lines
 
-STAGES = ('raw', 'refined')
+class Task(NamedTuple):
+    """What is to be done with an image.
 
+    Attributes:
+        image (str): Its path.
+        picture (str, optional): The file to draw it in.
+        is_written (bool): Whether its line is there already.
+    """
 
-def add_arguments(parser: argparse.ArgumentParser):
-    """Add the arguments that prediction scripts share, but for the ``input``."""
-    parser.add_argument('--out', required=True, help='the file to write, JSON lines')
-    parser.add_argument('--top-k', type=int, default=5, help='how many classes to tell')
-    parser.add_argument('--batch-size', type=int, default=16)
-
-
-def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace):
-    """End with a message where one of these arguments, or ``input``, is of no use."""
-    if not osp.exists(args.input):
-        parser.error(f'there is no {osp.abspath(args.input)}')
-    if osp.isdir(args.out):
-        parser.error(f'--out must be a file, but {osp.abspath(args.out)} is a folder')
-    for option, value in (('--top-k', args.top_k), ('--batch-size', args.batch_size)):
-        if value < 1:
-            parser.error(f'{option} must be at least 1, not {value}')
+    image: str
+    picture: Optional[str]
+    is_written: bool
 
 
-def read_list(path: str) -> List[str]:
-    """The images of a text file with one path a line, each once.
+class Tasks(Sequence):
+    """The images that one process predicts, read one by one from a file of all tasks.
+
+    Memory is not for a million paths, of which each worker would have a copy.
 
     Args:
-        path (str): The text file.
-
-    Raises:
-        ValueError: If it is no text file in UTF-8, or has no lines.
+        path (str): The file: a :class:`Task` in JSON each line.
+        rank (int): The number of this process.
+        world_size (int): How many processes there are. Each one takes every
+            ``world_size``-th line.
     """
-    try:
-        lines = list(read_lines(path).values())
-    except ValueError as error:
+
+    def __init__(self, path: str, rank: int, world_size: int):
+        self.path = path
+        with open(path, 'rb') as file:
+            ends = np.fromiter(accumulate(map(len, file)), np.int64)
+        self.starts = np.append(0, ends)[:-1][rank::world_size]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> str:
+        """The path of an image."""
+        return self.read(index).image
+
+    def read(self, index: int) -> Task:
+        """Read a task; workers share nothing, so that each one opens the file."""
+        with open(self.path, 'rb') as file:
+            file.seek(self.starts[index])
+            return Task(*json.loads(file.readline()))
+
+
+class PredictionFile:
+    """A file of predictions, one JSON line each, that processes write together.
+
+    The first process writes into the file itself, the others into ``PATH.part1`` and so
+    on, which are joined to it at the end, or by the next run if this one is stopped. What
+    lines are made with is in ``PATH.settings.json``, and during a run its tasks are in
+    ``PATH.tasks``: all processes have the same ones, whatever happens to the images.
+
+    Args:
+        path (str): The file, in a folder that all processes share.
+        rank (int): The number of this process. Defaults to 0.
+        world_size (int): How many processes there are. Defaults to 1.
+    """
+
+    def __init__(self, path: str, rank: int = 0, world_size: int = 1):
+        self.path = osp.abspath(path)
+        self.rank, self.world_size = rank, world_size
+        self._settings_path = self.path + '.settings.json'
+        self._tasks_path = self.path + '.tasks'
+
+    def prepare(
+        self,
+        settings: Dict[str, Any],
+        images: Iterable[str],
+        name_picture: Callable[[str], Optional[str]] = lambda image: None,
+    ) -> int:
+        """Put together what earlier runs have finished, and write down what is to be done.
+
+        For the first process alone. An image is done again if its line is not whole or
+        tells of an error, or if it has changed since then.
+
+        Args:
+            settings (dict[str, Any]): What the lines depend on, for JSON.
+            images (Iterable[str]): Paths of images, iterated over several times. One that
+                is there twice is predicted once.
+            name_picture (Callable): The file for the picture of an image, or None.
+
+        Returns:
+            int: The number of images.
+
+        Raises:
+            OSError: If the files cannot be written.
+            ValueError: If there are lines that were written with other settings.
+        """
+        os.makedirs(osp.dirname(self.path), exist_ok=True)
+        files = [file for file in (self.path, *self._parts()) if osp.isfile(file)]
+        if any(map(osp.getsize, files)):
+            self._check_settings(settings)
+        wanted = _digests(images)
+        is_first = _are_first(wanted)
+        repeated = len(wanted) - is_first.sum()
+        if repeated:
+            print(f'{repeated} images are there twice or more, and predicted once.')
+        written = np.fromiter(
+            (_finished(line, time) for line, time in _read_lines(files)), 'S16'
+        )
+        keep = _are_first(written) & np.isin(written, wanted)
+        if len(written):
+            print(f'{keep.sum()} images are in {self.path} already.')
+        lines = compress((line for line, _ in _read_lines(files)), keep)
+        _replace(self._settings_path, [json.dumps(settings).encode()])
+        _replace(self.path, lines)
+        self._remove_parts()
+        is_written = np.isin(wanted, written[keep]).tolist()
+        _replace(self._tasks_path, _to_do(images, is_first, is_written, name_picture))
+        return int(is_first.sum())
+
+    def tasks(self) -> Tasks:
+        """What is to be done by this process.
+
+        Raises:
+            FileNotFoundError: If the first process writes into another folder.
+        """
+        if not osp.isfile(self._tasks_path):
+            raise FileNotFoundError(
+                f'There is no {self._tasks_path}, which the first process has written. '
+                f'{osp.dirname(self.path)} must be a folder that all nodes share.'
+            )
+        return Tasks(self._tasks_path, self.rank, self.world_size)
+
+    def open(self):
+        """Open the file of this process, for whole lines at the end."""
+        path = f'{self.path}.part{self.rank}' if self.rank else self.path
+        return open(path, 'a', buffering=1, encoding='utf-8')
+
+    def join(self):
+        """Put the lines of all processes, which have ended, into the one file.
+
+        For the first process alone. The file is whole at any time.
+        """
+        parts = self._parts()
+        if parts:
+            shutil.copy(self.path, self.path + '.tmp')
+            with open(self.path + '.tmp', 'ab') as whole:
+                for part in parts:
+                    with open(part, 'rb') as file:
+                        shutil.copyfileobj(file, whole)
+                _flush(whole)
+            os.replace(self.path + '.tmp', self.path)
+            self._remove_parts()
+        os.remove(self._tasks_path)
+
+    def _parts(self) -> List[str]:
+        found = glob(escape(self.path) + '.part*')
+        return sorted(part for part in found if part.rpartition('.part')[2].isdigit())
+
+    def _remove_parts(self):
+        for part in self._parts():
+            os.remove(part)
+
+    def _check_settings(self, settings):
+        try:
+            with open(self._settings_path, encoding='utf-8') as file:
+                earlier = json.load(file)
+        except (OSError, ValueError):  # none, or not whole
+            earlier = None
+        if not isinstance(earlier, dict) or not earlier:
+            reason = f'{self._settings_path} cannot be read'
+        else:
+            changed = [key for key in settings if earlier.get(key) != settings[key]]
+            if not changed:
+                return
+            reason = f'another {", ".join(changed)}'
         raise ValueError(
-            f'{osp.abspath(path)} is neither a text file in UTF-8 with paths nor an image '
-            f'with one of the endings {", ".join(IMAGE_EXTENSIONS)}.'
-        ) from error
-    if not lines:
-        raise ValueError(f'There are no images in {osp.abspath(path)}: it has no lines.')
-    images = list(dict.fromkeys(lines))
-    if len(images) < len(lines):
-        print(f'{len(lines) - len(images)} lines of {path} are there twice or more.')
-    return images
-
-
-def describe(
-    image: Optional[str],
-    size: Tuple[int, int],
-    scores: np.ndarray,
-    stages: dict,
-    novelty: float,
-    accepted: Optional[bool],
-    rois: Sequence[dict],
-    merged_box: Optional[Sequence[float]],
-    classes: Optional[Sequence[str]],
-    top_k: int,
-) -> dict:
-    """A prediction in plain numbers.
-
-    Args:
-        image (str | None): The path of the image.
-        size (tuple[int, int]): Its width and height.
-        scores (np.ndarray): Of each class, (C, ).
-        stages (dict[str, np.ndarray]): The same of each stage that ran, by its name.
-        novelty (float): The larger, the less the image looks like one of the classes.
-        accepted (bool | None): Whether it counts as one. None without a threshold.
-        rois (Sequence[dict]): Each with ``box``, ``level`` and ``score``, in pixels of the
-            image.
-        merged_box (Sequence[float] | None): The box around them.
-        classes (Sequence[str] | None): The names of the classes.
-        top_k (int): How many of the best classes to tell.
-
-    Returns:
-        dict: See ``APCNNInferencer.describe``.
-    """
-    boxes = [*(roi['box'] for roi in rois), *([] if merged_box is None else [merged_box])]
-    numbers = [scores, *stages.values(), novelty, [roi['score'] for roi in rois], boxes]
-    if not all(np.isfinite(values).all() for values in numbers):
-        return dict(
-            image=image,
-            error='The scores of this image are not finite: the model is broken.',
+            f'{self.path} is there already, and was not written with these settings: '
+            f'{reason}. Choose another --out or remove it.'
         )
 
-    width, height = size
-    return dict(
-        image=image,
-        width=width,
-        height=height,
-        top=best(scores, classes, top_k),
-        accepted=accepted,
-        novelty=novelty,
-        **{
-            name: best(stages[name], classes, top_k) if name in stages else None
-            for name in STAGES
-        },
-        rois=list(rois),
-        merged_box=None if merged_box is None else list(merged_box),
-        error=None,
-    )
+
+def _digest(text: str) -> bytes:
+    """16 bytes that no two paths share, for sets that are small and fast in NumPy."""
+    # File names may have bytes that are no text.
+    return blake2b(text.encode('utf-8', 'surrogatepass'), digest_size=16).digest()
 
 
-def best(scores: np.ndarray, classes: Optional[Sequence[str]], top_k: int) -> List[dict]:
-    """The best classes, each with ``label``, ``name`` and ``score``."""
-    labels = np.argsort(-scores, kind='stable')[:top_k].tolist()
-    return [
-        dict(label=i, name=classes[i] if classes else None, score=float(scores[i]))
-        for i in labels
-    ]
+def _digests(texts):
+    return np.fromiter(map(_digest, texts), 'S16')
 
 
-def digest(value: object) -> str:
+def _are_first(digests):
+    """Which ones have not been there before, (N, ), bool."""
+    is_first = np.zeros(len(digests), bool)
+    is_first[np.unique(digests, return_index=True)[1]] = True
+    return is_first
+
+
+def _read_lines(files):
+    """Their lines, each with the time at which its file was changed."""
+    for path in files:
+        time = osp.getmtime(path)
+        with open(path, 'rb') as file:
+            for line in file:
+                yield line, time
+
+
+def _finished(line: bytes, time: float) -> bytes:
+    """The digest of the image that need not be done again, or b''."""
+    try:
+        result = json.loads(line.decode())
+        image, error = result['image'], result['error']
+    except (ValueError, TypeError, KeyError):
+        return b''
+    if error is not None or not isinstance(image, str) or not line.endswith(b'\n'):
+        return b''
+    if osp.isfile(image) and osp.getmtime(image) > time:
+        return b''
+    return _digest(image)
+
+
+def _to_do(images, is_first, is_written, name_picture) -> Iterator[bytes]:
+    """The lines of the tasks."""
+    for image, first, written in zip(images, is_first, is_written):
+        picture = name_picture(image) if first else None
+        if first and not (written and (picture is None or osp.isfile(picture))):
+            yield json.dumps(Task(image, picture, written)).encode() + b'\n'
+
+
+def _replace(path, lines):
+    """Write a file that is whole at any time."""
+    with open(path + '.tmp', 'wb') as file:
+        file.writelines(lines)
+        _flush(file)
+    os.replace(path + '.tmp', path)
+
+
+def _flush(file):
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def write_table(lines_path: str, table_path: str):
+    """Make a table for spreadsheets, CSV, of a file of predictions.
+
+    A row for each image, with its classes (``name_1`` is the best), what else has been
+    decided and the merged box. Everything else remains in the lines.
+
+    Args:
+        lines_path (str): The predictions, JSON lines.
+        table_path (str): The file to write. It is whole at any time.
+    """
+    # The longest row has all columns: others end in an error, or a cascade has not refined
+    # them.
+    columns = max(map(tuple, _rows(lines_path)), key=len, default=('image', 'error'))
+    temporary = f'{table_path}.tmp'
+    # Spreadsheets take it for UTF-8 by the mark at its beginning alone.
+    with open(temporary, 'w', newline='', encoding='utf-8-sig', errors='replace') as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(_rows(lines_path))
+        _flush(file)
+    os.replace(temporary, table_path)
+
+
+def _rows(path):
+    with open(path, encoding='utf-8') as file:
+        for line in file:
+            yield to_row(json.loads(line))
+
+
+def to_row(result: dict) -> Dict[str, Any]:
+    """A prediction in one row of a table.
+
+    Args:
+        result (dict): See ``APCNNInferencer.describe``.
+
+    Returns:
+        dict[str, Any]: By the name of the column. All predictions of a model have the same
+        ones, but those that a cascade has not refined lack what is refined, and those that
+        ended in an error have ``image`` and ``error`` alone.
+    """
+    row = dict(image=result['image'])
+    for i, best in enumerate(result.get('top', ()), start=1):
+        row[f'name_{i}'], row[f'score_{i}'] = _name(best), best['score']
+    for key in ('accepted', 'novelty'):
+        if key in result:
+            row[key] = result[key]
+    if 'rollup' in result:
+        rollup = result['rollup'] or {}
+        row.update((f'rollup_{key}', rollup.get(key)) for key in ('rank', 'name', 'score'))
+    for stage in ('raw', 'refined'):
+        if result.get(stage):
+            best = result[stage][0]
+            row[stage], row[f'{stage}_score'] = _name(best), best['score']
+    if result.get('merged_box'):
+        row.update(zip(('x1', 'y1', 'x2', 'y2'), result['merged_box']))
+    row.update((key, result[key]) for key in ('width', 'height') if key in result)
+    return {**row, 'error': result['error']}
+
+
+def _name(best):
+    return best['label'] if best['name'] is None else best['name']
+
+
+def digest(value: Any) -> str:
     """A fingerprint of what JSON can hold."""
     text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text.encode()).hexdigest()
 
 
 def digest_file(path: str) -> str:
     """A fingerprint of a file's content: it may change under its name."""
-    found = hashlib.sha256()
+    found = sha256()
     with open(path, 'rb') as file:
         for block in iter(lambda: file.read(1 << 20), b''):
             found.update(block)
     return found.hexdigest()
 
 
-def digest_input(path: str, images: Sequence[str]) -> str:
+def digest_input(path: str, images: Iterable[str]) -> str:
     """What a run predicts. A folder may get more images; a list is another one then."""
     source = osp.abspath(path)
     if osp.isdir(source):
         return source
-    return digest([osp.abspath(image) for image in images])
-
-
-def read_earlier(path: str) -> dict:
-    """The settings of an earlier run, {} where they cannot be read."""
-    try:
-        with open(path, encoding='utf-8') as file:
-            settings = json.load(file)
-    except (OSError, ValueError):  # none, or not whole
-        return {}
-    return settings if isinstance(settings, dict) else {}
-
-
-def read_done(path: str) -> dict:
-    """The lines of an earlier run that need not be done again, by image.
-
-    A line that is not whole, images that could not be read and those that have changed
-    since then are done again.
-    """
-    done = {}
-    written = osp.getmtime(path)
-    with open(path, encoding='utf-8', errors='replace') as file:
-        for line in file:
-            try:
-                result = json.loads(line)
-                image, error = result['image'], result['error']
-            except (ValueError, TypeError, KeyError):
-                continue
-            if not isinstance(image, str):
-                continue
-            changed = osp.isfile(image) and osp.getmtime(image) > written
-            if line.endswith('\n') and error is None and not changed:
-                done[image] = line
-    return done
-
-
-def open_output(
-    path: str, settings: dict, images: Sequence[str]
-) -> Tuple[IO[str], Set[str]]:
-    """Open the output, with what an earlier run with the same settings has finished.
-
-    Args:
-        path (str): The file.
-        settings (dict): What the lines depend on.
-        images (Sequence[str]): The images that are wanted.
-
-    Returns:
-        tuple[IO, set[str]]: The file, and the images that are in it.
-
-    Raises:
-        SystemExit: If it cannot be written, or was written with other settings.
-    """
-    path = osp.abspath(path)
-    settings_path = path + '.settings.json'
-    try:
-        os.makedirs(osp.dirname(path), exist_ok=True)
-        done = {}
-        if osp.isfile(path) and osp.getsize(path):
-            earlier = read_earlier(settings_path)
-            changed = [key for key in settings if earlier.get(key) != settings[key]]
-            if changed:
-                sys.exit(
-                    f'{path} is there already, and was not written with these settings: '
-                    + (
-                        f'another {", ".join(changed)}.'
-                        if earlier
-                        else f'{settings_path} cannot be read.'
-                    )
-                    + ' Choose another --out or remove it.'
-                )
-            done = read_done(path)
-            done = {image: done[image] for image in images if image in done}
-            print(f'{len(done)} images are in {path} already.')
-        _replace(settings_path, json.dumps(settings))
-        _replace(path, ''.join(done.values()))
-        return open(path, 'a', encoding='utf-8'), set(done)
-    except OSError as error:
-        sys.exit(f'{path} cannot be written: {error}')
-
-
-def _replace(path, text):
-    """Write a file that is whole at any time."""
-    with open(path + '.tmp', 'w', encoding='utf-8') as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + '.tmp', path)
-
-
-def write_results(
-    out: IO[str], done: Set[str], images: Sequence[str], results: Iterable[dict]
-):
-    """Write lines as they come, and tell what there was.
-
-    Args:
-        out (IO): The file of :func:`open_output`.
-        done (set[str]): The images that are in it.
-        images (Sequence[str]): All images that were wanted.
-        results (Iterable[dict]): The lines, of others or of these images.
-
-    Raises:
-        KeyboardInterrupt: At Ctrl-C, with a text for the user.
-        SystemExit: If no image could be predicted.
-    """
-    errors = 0
-    try:
-        for result in results:
-            errors += result['error'] is not None
-            if result['image'] not in done:
-                out.write(json.dumps(result, allow_nan=False) + '\n')
-                out.flush()
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt('The same command goes on from here.') from None
-    finally:
-        out.close()
-    print(f'\n{len(images)} images: {out.name}')
-    if errors:
-        print(f'{errors} of them could not be predicted: see their "error".')
-    if errors == len(images):
-        sys.exit('No image could be predicted.')
+    paths = sha256()
+    for image in images:
+        paths.update(os.fsencode(osp.abspath(image)) + b'\0')
+    return paths.hexdigest()

@@ -22,6 +22,14 @@ OTHERS = [
     (
         TRANSFORMS,
         dict(
+            type='KeepOriginal',
+            transforms=[dict(type='CenterCrop', crop_size=4)],
+            max_size=8,
+        ),
+    ),
+    (
+        TRANSFORMS,
+        dict(
             type='LoadImage',
             scale_hint=4,
             max_pixels=1000,
@@ -70,7 +78,7 @@ def faults(build, use, config, kind, *names):
             useful = useful or value is None and optional(kind, name)
             # The path of a file says as much as the argument's name.
             path = os.path.abspath(value) if isinstance(value, str) else name
-            path = 'Absent' if value == dict(type='Absent') else path  # in a registry
+            path = 'Absent' if 'Absent' in repr(value) else path  # in a registry
             changed = mutated(config, (name,), value)
             problem = fault(build, use, changed, name, path, useful=useful)
             if problem:

@@ -6,33 +6,49 @@ DIR is searched for images with all its subfolders; LIST is a text file in UTF-8
 path a line. Boxes are (x1, y1, x2, y2) in pixels of an image of the line's width and
 height, which is turned as the EXIF orientation of the file says.
 
-Lines are written as they come, so a run that was stopped goes on where it was. What they
-were made with is in ``results.jsonl.settings.json``. The exit status is 0 when at least
-one image was predicted.
+Lines are written as they come, so a run that was stopped goes on where it was, also with
+another number of processes (``tools/dist_predict.sh``). What they were made with is in
+``results.jsonl.settings.json``. With ``--format csv`` the lines are in ``OUT.jsonl``, and
+a table of them is written at the end. The exit status is 0 when at least one image was
+predicted.
 """
 
 import argparse
-import hashlib
+import json
 import os
 import os.path as osp
 import sys
+from functools import reduce
 
 import _script  # noqa: F401
 from mmengine.utils import ProgressBar
 
 from apcnn_mm.apis import APCNNInferencer, list_images
 from apcnn_mm.arguments import check_number
-from apcnn_mm.launch import add_arguments, load_config
-from apcnn_runtime import predictions
-from apcnn_runtime.files import IMAGE_EXTENSIONS
+from apcnn_mm.launch import Team, add_arguments, load_config
+from apcnn_runtime.files import IMAGE_EXTENSIONS, ImageList
+from apcnn_runtime.predictions import (
+    PredictionFile,
+    digest,
+    digest_file,
+    digest_input,
+    write_table,
+)
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('input', help='an image, a folder, or a text file with paths')
     add_arguments(parser, checkpoint=True)
-    predictions.add_arguments(parser)
+    parser.add_argument('--out', required=True, help='the file to write')
+    parser.add_argument(
+        '--format',
+        choices=('jsonl', 'csv'),
+        default='jsonl',
+        help='JSON lines with all there is, or a table for spreadsheets',
+    )
     parser.add_argument('--pictures', help='the dir to save pictures with ROIs')
+    parser.add_argument('--top-k', type=int, default=5, help='how many classes to tell')
     parser.add_argument(
         '--taxonomy', help='a CSV file with the classes and the names above them'
     )
@@ -41,10 +57,30 @@ def parse_args():
         type=float,
         help='the probability that the deepest name must reach. Defaults to 0.8',
     )
-    parser.add_argument('--num-workers', type=int, default=2, help='that read the images')
+    parser.add_argument('--batch-size', type=int, default=16, help='of each process')
+    parser.add_argument(
+        '--num-workers', type=int, default=2, help='that read the images of each process'
+    )
     parser.add_argument('--device', help='such as cuda:1 or cpu')
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch'),
+        default='none',
+        help="'pytorch' for one of several processes, see tools/dist_predict.sh",
+    )
     args = parser.parse_args()
-    predictions.check_arguments(parser, args)
+    if not osp.exists(args.input):
+        parser.error(f'there is no {osp.abspath(args.input)}')
+    if osp.isdir(args.out):
+        parser.error(f'--out must be a file, but {osp.abspath(args.out)} is a folder')
+    args.lines = osp.abspath(args.out)
+    if args.format == 'csv':
+        table, args.lines = args.lines, args.lines + '.jsonl'
+        if osp.isfile(table) and not osp.isfile(args.lines):
+            parser.error(
+                f'{table} is there already, but not {args.lines}, which it would have '
+                'been made of. Choose another --out or remove it'
+            )
     if args.pictures and osp.isdir(args.input):
         inside = osp.relpath(osp.realpath(args.pictures), osp.realpath(args.input))
         if inside.split(os.sep)[0] != os.pardir:
@@ -53,6 +89,8 @@ def parse_args():
                 'the next run would predict the pictures. Choose another one'
             )
     try:
+        check_number('--top-k', args.top_k, minimum=1)
+        check_number('--batch-size', args.batch_size, minimum=1)
         check_number('--num-workers', args.num_workers, minimum=0)
         if args.confidence is not None:
             check_number('--confidence', args.confidence, above=0, maximum=1)
@@ -62,10 +100,23 @@ def parse_args():
 
 
 def find_images(path):
-    """The images that an IMAGE, DIR or LIST stands for, each once, and their names."""
+    """The images that an IMAGE, DIR or LIST stands for, to be iterated over."""
     if osp.isdir(path) or path.lower().endswith(IMAGE_EXTENSIONS):
-        return list_images(path)
-    return list_images(predictions.read_list(path))
+        return list_images(path)[0]
+    return ImageList(path)
+
+
+def picture_namer(args, images):
+    """What names the picture of an image: it lies in --pictures as the image does."""
+    if not args.pictures:
+        return lambda image: None
+    common = osp.abspath(args.input)
+    if not osp.isdir(common):
+        paths = map(osp.abspath, images)
+        common = osp.dirname(reduce(lambda *two: osp.commonprefix(two), paths) + '_')
+    return lambda image: osp.join(
+        args.pictures, osp.relpath(osp.abspath(image), common) + '.jpg'
+    )
 
 
 def identify(args, cfg, images, inferencer):
@@ -77,57 +128,94 @@ def identify(args, cfg, images, inferencer):
     used = {key: cfg.get(key) for key in ('model', 'data_preprocessor')}
     used['dataset'] = cfg.test_dataloader.dataset
     if osp.isfile(args.checkpoint):
-        checkpoint = predictions.digest_file(args.checkpoint)
+        checkpoint = digest_file(args.checkpoint)
     else:  # an address
-        checkpoint = hashlib.sha256(args.checkpoint.encode()).hexdigest()
+        checkpoint = digest(args.checkpoint)
     taxonomy = None
     if inferencer.taxonomy is not None:
         with open(inferencer.taxonomy.file, encoding='utf-8-sig') as file:
-            taxonomy = predictions.digest([file.read(), inferencer.confidence])
+            taxonomy = digest([file.read(), inferencer.confidence])
     return {
-        'input': predictions.digest_input(args.input, images),
-        'config': predictions.digest(used),
+        'input': digest_input(args.input, images),
+        'config': digest(used),
         'checkpoint': checkpoint,
         '--top-k': args.top_k,
         'taxonomy': taxonomy,
     }
 
 
+def prepare(args, cfg, images, inferencer, output):
+    """Tell all processes what to do; the number of images."""
+    try:
+        settings = identify(args, cfg, images, inferencer)
+        return output.prepare(settings, images, picture_namer(args, images))
+    except OSError as error:
+        sys.exit(f'{output.path} cannot be written: {error}')
+    except ValueError as error:
+        sys.exit(str(error))
+
+
+def predict(args, inferencer, output):
+    """Do what this process has to do; the number of images that it could not predict."""
+    tasks = output.tasks()
+    errors = 0
+    progress = ProgressBar(len(tasks)) if output.rank == 0 else None
+    outcomes = inferencer.stream(tasks, args.batch_size, args.num_workers)
+    with output.open() as out:
+        for i, (image, outcome) in enumerate(outcomes):
+            task = tasks.read(i)
+            result = inferencer.describe(image, outcome, args.top_k)
+            if result['error']:
+                errors += 1
+            elif task.picture:
+                inferencer.draw(image, outcome, task.picture)
+            if not task.is_written:
+                out.write(json.dumps(result, allow_nan=False) + '\n')
+            if progress:
+                progress.update()
+    return errors
+
+
+def finish(args, output, number, errors):
+    """Put everything together, and tell what there is."""
+    output.join()
+    if args.format == 'csv':
+        write_table(args.lines, args.out)
+    print(f'\n{number} images: {osp.abspath(args.out)}')
+    if errors:
+        print(f'{errors} of them could not be predicted: see their "error".')
+    if errors == number:
+        sys.exit('No image could be predicted.')
+
+
 def main():
     args = parse_args()
-    try:
-        images, names = find_images(args.input)
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(str(error))
+    team = Team(args.launcher)
+    output = PredictionFile(args.lines, team.rank, team.world_size)
+    if team.rank == 0:
+        try:
+            images = find_images(args.input)
+        except (FileNotFoundError, ValueError) as error:
+            sys.exit(str(error))
     cfg = load_config(args.config, args.cfg_options)
     inferencer = APCNNInferencer(
         cfg,
         args.checkpoint,
-        device=args.device,
+        device=args.device or team.device,
         taxonomy=args.taxonomy,
         confidence=args.confidence,
     )
-    settings = identify(args, cfg, images, inferencer)
-    out, done = predictions.open_output(args.out, settings, images)
-    pictures = {}
-    if args.pictures:
-        pictures = {i: osp.join(args.pictures, name) for i, name in zip(images, names)}
-    rest = [
-        image
-        for image in images
-        if image not in done or image in pictures and not osp.isfile(pictures[image])
-    ]
-
-    def results():
-        progress = ProgressBar(len(rest))
-        for image, outcome in inferencer.stream(rest, args.batch_size, args.num_workers):
-            result = inferencer.describe(image, outcome, args.top_k)
-            if result['error'] is None and image in pictures:
-                inferencer.draw(image, outcome, pictures[image])
-            yield result
-            progress.update()
-
-    predictions.write_results(out, done, images, results())
+    if team.rank == 0:
+        number = prepare(args, cfg, images, inferencer, output)
+        del images  # may be many, and each worker would get them
+    team.meet('prepared')
+    try:
+        errors = predict(args, inferencer, output)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt('The same command goes on from here.') from None
+    errors = team.meet('predicted', errors)
+    if team.rank == 0:
+        finish(args, output, number, errors)
 
 
 if __name__ == '__main__':

@@ -97,9 +97,10 @@ def write_labels(args, cfg, inferencer, training, folder):
     evaluation = analysis.join(evaluations)
     splits, problems = build_splits(cfg)
     found = [
-        page.SplitPicture(path, split.name, split.classes[sample['gt_label']])
+        page.SplitPicture(path, split.name, evaluation.classes[sample['gt_label']])
         for split in splits
         for path, sample in zip(split.paths, split.samples)
+        if 'gt_label' in sample
     ]
     hashes = [
         difference_hash(picture.path)
@@ -118,18 +119,18 @@ def write_labels(args, cfg, inferencer, training, folder):
 
 
 def make_report(args, folder):
-    """Write the pages into a folder that is not there yet.
-
-    Raises:
-        OSError, ValueError: If the data are not those of the model, or not there.
-    """
+    """Write the pages into a folder that is not there yet."""
     cfg = load_config(args.config, args.cfg_options)
     inferencer = APCNNInferencer(cfg, args.checkpoint, device=args.device)
-    if args.images:
-        samples = analysis.class_folder_samples(args.images, inferencer.classes)
-    else:
-        samples = analysis.split_samples(cfg.test_dataloader.dataset, inferencer.classes)
-    training = args.labels and read_training(args, cfg, inferencer.classes)
+    classes = inferencer.classes
+    try:
+        if args.images:
+            samples = analysis.class_folder_samples(args.images, classes)
+        else:
+            samples = analysis.split_samples(cfg.test_dataloader.dataset, classes)
+        training = args.labels and read_training(args, cfg, classes)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
     analysis.write_report(
         folder,
         analysis.evaluate(inferencer, samples, args.batch_size, args.num_workers),
@@ -149,19 +150,19 @@ def make_report(args, folder):
 
 def main():
     args = parse_args()
+    parent, name = osp.split(args.out)
     try:
-        os.makedirs(osp.dirname(args.out), exist_ok=True)
+        os.makedirs(parent, exist_ok=True)
+        unfinished = tempfile.TemporaryDirectory(dir=parent, prefix=f'.{name}.')
+    except OSError as error:
+        sys.exit(f'{args.out} cannot be written: {error}')
+    with unfinished:
+        folder = osp.join(unfinished.name, 'report')
+        make_report(args, folder)
         # A report is whole, or that of before.
-        with tempfile.TemporaryDirectory(
-            dir=osp.dirname(args.out), prefix=f'.{osp.basename(args.out)}.'
-        ) as unfinished:
-            folder = osp.join(unfinished, 'report')
-            make_report(args, folder)
-            if osp.isdir(args.out):
-                shutil.rmtree(args.out)
-            os.replace(folder, args.out)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+        if osp.isdir(args.out):
+            shutil.rmtree(args.out)
+        os.replace(folder, args.out)
     print(f'\nThe report is complete. Open {osp.join(args.out, "index.html")}')
 
 

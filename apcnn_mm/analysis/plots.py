@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from .measures import Reliability, RiskCoverage
 
-BLUE, ORANGE = 'tab:blue', 'tab:orange'
+BLUE = 'tab:blue'
 
 
 def plot_reliability(reliability: Reliability, path: str):

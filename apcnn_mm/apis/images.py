@@ -3,11 +3,14 @@
 import os
 import os.path as osp
 from pathlib import Path
-from typing import Callable, List, Sequence, Tuple, Union
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
+import torch
 from mmengine.logging import MMLogger
+from mmpretrain.structures import DataSample
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from apcnn_runtime.files import list_folder
@@ -50,6 +53,40 @@ class Images(Dataset):
             return process_image(results, self.pipeline)
         except UnfitImageError as error:
             return str(error)
+
+
+class Batch(NamedTuple):
+    """Some images, as far as they could be read.
+
+    Attributes:
+        errors (list[str | None]): For each image the text of an error, or None.
+        groups (list[tuple]): Images of one size behind the pipeline: their places in the
+            batch, the inputs (N, C, H, W) and the data samples.
+    """
+
+    errors: List[Optional[str]]
+    groups: List[Tuple[List[int], Tensor, List[DataSample]]]
+
+
+def collate_by_size(items: List[Union[dict, str]]) -> Batch:
+    """Put images together so that no prediction depends on the sizes of others.
+
+    Args:
+        items (list[dict | str]): Those of :class:`Images`.
+
+    Returns:
+        Batch: The inputs of a group in one tensor, to be copied at once.
+    """
+    places = {}
+    for i, item in enumerate(items):
+        if not isinstance(item, str):
+            inputs = item['inputs']
+            places.setdefault((inputs.shape, inputs.dtype), []).append(i)
+    groups = []
+    for group in places.values():
+        inputs = torch.stack([items[i]['inputs'] for i in group])
+        groups.append((group, inputs, [items[i]['data_samples'] for i in group]))
+    return Batch([item if isinstance(item, str) else None for item in items], groups)
 
 
 def read_image(image: InputType, loading: Callable) -> dict:

@@ -2,6 +2,8 @@
 
 import os
 import os.path as osp
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -18,9 +20,10 @@ from mmengine.utils import track_iter_progress
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.registry import TRANSFORMS
 from mmpretrain.structures import DataSample
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from apcnn_runtime.predictions import best, describe
+from apcnn_runtime.lines import best, describe
 
 from ..arguments import check_choice, check_number, check_type
 from ..datasets.classes import read_classes
@@ -33,6 +36,7 @@ from ..visualization import ROIVisualizer
 from .images import (
     Images,
     InputType,
+    collate_by_size,
     list_images,
     process_image,
     read_image,
@@ -217,8 +221,8 @@ class APCNNInferencer(ImageClassificationInferencer):
             num_workers (int): Processes that read images. Defaults to 0: this process.
 
         Yields:
-            tuple: The input, and its prediction or, where it cannot be read, the text of
-            the error.
+            tuple: The input, and its prediction, on the CPU, or, where it cannot be read,
+            the text of the error.
 
         Raises:
             Exception: A fault of the test pipeline or the model.
@@ -229,20 +233,33 @@ class APCNNInferencer(ImageClassificationInferencer):
             Images(inputs, self.loading, self.pipeline),
             batch_size=batch_size,
             num_workers=num_workers,
-            collate_fn=list,
+            collate_fn=collate_by_size,
+            pin_memory=self._device.type == 'cuda',
         )
         remaining = iter(inputs)
-        for outcomes in loader:
-            groups = {}
-            for i, item in enumerate(outcomes):
-                if not isinstance(item, str):
-                    groups.setdefault(item['inputs'].shape, []).append(i)
-            for group in groups.values():
-                data = pseudo_collate([outcomes[i] for i in group])
-                for i, prediction in zip(group, self.forward(data)):
-                    outcomes[i] = prediction
-            for outcome in outcomes:
-                yield next(remaining), outcome
+        # The model is at work while the caller is, with the outcomes of the batch before.
+        with ThreadPoolExecutor(1) as model:
+            running = None
+            for batch in chain(loader, [None]):
+                following = batch and model.submit(self._predict, batch)
+                for outcome in running.result() if running else ():
+                    yield next(remaining), outcome
+                running = following
+
+    def _predict(self, batch):
+        """The outcomes of a batch, on the CPU."""
+        outcomes = list(batch.errors)
+        for places, inputs, samples in batch.groups:
+            predictions = self.forward(dict(inputs=inputs, data_samples=samples))
+            if self._device.type != 'cpu':
+                copy_to_cpu(predictions)
+            for place, prediction in zip(places, predictions):
+                outcomes[place] = prediction
+        return outcomes
+
+    @property
+    def _device(self):
+        return next(self.model.parameters()).device
 
     def describe(
         self, image: InputType, outcome: Union[DataSample, str], top_k: int = 5
@@ -367,3 +384,30 @@ class APCNNInferencer(ImageClassificationInferencer):
                 MMLogger.get_current_instance().warning(
                     f'There will be no names of the taxonomy of the config. {error}'
                 )
+
+
+def copy_to_cpu(samples: List[DataSample]):
+    """Bring the tensors of predictions to the CPU in one copy, for each one has its price.
+
+    Args:
+        samples (list[DataSample]): The predictions, changed in place.
+    """
+    fields = [(sample, *item) for sample in samples for item in sample.items()]
+    fields = [(*at, value) for *at, value in fields if isinstance(value, (Tensor, tuple))]
+    tensors = [
+        tensor
+        for *_, value in fields
+        for tensor in (value if isinstance(value, tuple) else (value,))
+    ]
+    memory = torch.cat([t.contiguous().flatten().view(torch.uint8) for t in tensors]).cpu()
+    pieces = memory.split([t.numel() * t.element_size() for t in tensors])
+    # A view would keep, and save, the whole batch.
+    copies = (
+        piece.clone().view(t.dtype).view(t.shape) for piece, t in zip(pieces, tensors)
+    )
+    for sample, name, value in fields:
+        if isinstance(value, tuple):
+            copy = tuple(next(copies) for _ in value)
+        else:
+            copy = next(copies)
+        sample.set_field(copy, name)

@@ -161,8 +161,8 @@ def check_originals(split: Split, model: dict):
     pipeline = getattr(split.dataset, 'pipeline', None)
     if model.get('refine_at') == ORIGINAL and not keeps_original(pipeline):
         yield (
-            f"model.refine_at is 'original', but the pipeline of {split.name} does not keep "
-            f'the original pictures. {KEEPING}'
+            f"model.refine_at is 'original', but the pipeline of {split.name} keeps no "
+            f'original pictures. {KEEPING}'
         )
 
 

@@ -1,12 +1,12 @@
 """The picture as it was loaded, beside the input that is made of it."""
 
+import random
 from functools import lru_cache
 from typing import Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
-from mmcv.transforms.utils import cache_random_params
 from mmpretrain.registry import TRANSFORMS
 
 from ..arguments import check_config, check_number, check_type
@@ -47,9 +47,9 @@ class KeepOriginal(BaseTransform):
 
     Args:
         transforms (Sequence[dict]): The transforms that turn the picture into the input.
-            They draw random numbers in methods with mmcv's ``cache_randomness``, as those
-            of mmcv and mmpretrain do. Changes of colour go before this transform, for
-            both looks, or behind it, for the first one alone.
+            They draw random numbers from the global generators of Python, NumPy or
+            PyTorch, as those of mmcv and mmpretrain do. Changes of colour go before this
+            transform, for both looks, or behind it, for the first one alone.
         max_size (int): The longest side of the picture that is kept. Larger ones are
             shrunk to it at once, with antialiasing: a photograph of 12 megapixels takes
             36 MB, and the second look sees no more detail than it has pixels.
@@ -60,7 +60,7 @@ class KeepOriginal(BaseTransform):
         for i, transform in enumerate(transforms):
             if not callable(transform):
                 check_config(f'KeepOriginal.transforms[{i}]', transform)
-        check_number('KeepOriginal.max_size', max_size, minimum=1, integer=True)
+        check_number('KeepOriginal.max_size', max_size, minimum=2, integer=True)
         self.transforms = [t if callable(t) else TRANSFORMS.build(t) for t in transforms]
         self.max_size = max_size
 
@@ -81,12 +81,16 @@ class KeepOriginal(BaseTransform):
         results = self._shrink(results)
         picture, view = results['img'], (1.0, 1.0, 0.0, 0.0)
         for transform in self.transforms:
-            size = results['img'].shape[:2]
-            with cache_random_params(transform):
-                given, results = dict(results), transform(results)
-                if results is None:
-                    return None
-                step = self._step(transform, given, size, results['img'].shape[:2])
+            resizes = type(transform).__name__ in RESIZING
+            given, state = dict(results), None if resizes else _random_state()
+            results = transform(results)
+            if results is None:
+                return None
+            before, after = (r['img'].shape[:2] for r in (given, results))
+            if resizes:
+                step = before[1] / after[1], before[0] / after[0], 0.0, 0.0
+            else:
+                step = self._follow(transform, given, state, after)
             view = (
                 view[0] * step[0],
                 view[1] * step[1],
@@ -100,18 +104,17 @@ class KeepOriginal(BaseTransform):
         return results
 
     @staticmethod
-    def _step(transform, given, before, after):
+    def _follow(transform, given, state, after):
         """Where the image behind a transform lies in that before it, a view."""
-        name = type(transform).__name__
-        if name in RESIZING:
-            return before[1] / after[1], before[0] / after[0], 0.0, 0.0
+        name, before = type(transform).__name__, given['img'].shape[:2]
+        _set_random_state(state)
         try:
             image = transform(dict(given, img=coordinates(*before)))['img']
         except Exception as error:  # transforms raise errors of all kinds
             raise ValueError(
-                f'KeepOriginal cannot follow {name}, which takes no image of '
-                f'float32: {error} Put changes of colour before KeepOriginal, and '
-                'do not resize by Pillow.'
+                f'KeepOriginal cannot follow {name}, which takes no image of float32: '
+                f'{error} Put changes of colour before KeepOriginal, and do not resize by '
+                'Pillow.'
             ) from error
         view = find_view(image, before)
         if view is None or image.shape[:2] != after:
@@ -206,3 +209,13 @@ def _line(values, end):
     first, last = places[quarter], places[-1 - quarter]
     slope = (float(values[last]) - float(values[first])) / float(last - first)
     return slope, float(values[first]) - slope * (float(first) + 0.5)
+
+
+def _random_state():
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def _set_random_state(state):
+    random.setstate(state[0])
+    np.random.set_state(state[1])
+    torch.set_rng_state(state[2])

@@ -210,8 +210,8 @@ class DataCheckHook(Hook):
         refine_at = getattr(unwrapped(runner.model), 'refine_at', None)
         if refine_at == ORIGINAL and not keeps_original(getattr(dataset, 'pipeline', None)):
             raise ValueError(
-                f"model.refine_at='original', but the pipeline of {_describe(dataset)} does "
-                f'not keep the original pictures. {KEEPING}'
+                f"model.refine_at='original', but the pipeline of {_describe(dataset)} "
+                f'keeps no original pictures. {KEEPING}'
             )
 
     @staticmethod

@@ -393,7 +393,7 @@ class APCNN(ClassNames, ImageClassifier):
         """The refinement of the original pictures: the second stage's input."""
         size = images.shape[-2:]
         zoomed, inside = zoom_into_originals(originals, rois.merged_box, size)
-        # Interpolation and normalisation may change places.
+        # Normalised afterwards: of fewer pixels, and the same, as both are linear.
         zoomed = self.data_preprocessor(dict(inputs=zoomed))['inputs']
         padding = getattr(self.data_preprocessor, 'pad_value', 0)
         zoomed = zoomed.where(inside, zoomed.new_tensor(padding))
@@ -404,10 +404,13 @@ class APCNN(ClassNames, ImageClassifier):
         return zoomed
 
     def _originals(self, data_samples):
-        """The pictures for the second look, or None where it is not at them."""
+        """The pictures for the second look, or None where it is not at them.
+
+        The samples lose them: predictions that are kept, or written, are without.
+        """
+        originals = [sample.pop(ORIGINAL, None) for sample in data_samples or ()]
         if self.refine_at != ORIGINAL or self._counting == RAW:
             return None
-        originals = [sample.pop(ORIGINAL, None) for sample in data_samples or ()]
         if not originals or None in originals:
             raise ValueError(
                 f"model.refine_at='original' needs the original pictures. {KEEPING}"

@@ -26,12 +26,12 @@ def zoom_into_originals(
         tuple[Tensor, Tensor]: The pixels as they were loaded, (N, C, h, w), float32; and
         where they lie inside the picture, (N, 1, h, w), bool. Outside they are 0.
     """
+    scale, offset = boxes.new_tensor([o.view for o in originals]).chunk(2, dim=1)
+    places = boxes * scale.repeat(1, 2) + offset.repeat(1, 2)
     looks = []
-    for (pixels, view, _), box in zip(originals, boxes.float()):
-        scale, offset = box.new_tensor(view).view(2, 1, 2)
-        corners = box.view(2, 2) * scale + offset
-        picture = pixels.to(box.device, non_blocking=True).permute(2, 0, 1)
-        looks.append(cut_and_resize(picture[None], corners.view(1, 4), size))
+    for (pixels, _, _), place in zip(originals, places.split(1)):
+        picture = pixels.to(boxes.device, non_blocking=True).permute(2, 0, 1)
+        looks.append(cut_and_resize(picture[None], place, size))
     return tuple(map(torch.cat, zip(*looks)))
 
 

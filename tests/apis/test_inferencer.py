@@ -2,7 +2,9 @@ import json
 import os
 import pickle
 import struct
+import threading
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -15,7 +17,8 @@ from mmpretrain.registry import TRANSFORMS
 from PIL import Image, ImageOps
 
 from apcnn_mm.apis import APCNNInferencer, list_images
-from apcnn_mm.apis.images import Images
+from apcnn_mm.apis.images import Images, collate_by_size
+from apcnn_mm.apis.inferencer import copy_to_cpu
 
 
 @pytest.fixture(scope='module')
@@ -48,6 +51,75 @@ def test_stages_and_their_mean(inferencer, trained):
     for name, scores in zip(('raw', 'refined'), sample.stage_scores):
         for entry in result[name]:
             assert entry['score'] == pytest.approx(float(scores[entry['label']]))
+
+
+def test_the_model_works_while_the_caller_does(inferencer, monkeypatch):
+    """And no further ahead than one batch."""
+    begun = [threading.Event() for _ in range(4)]
+    waiting = iter(begun)
+    predict = inferencer._predict
+
+    def watched(batch):
+        next(waiting).set()
+        return predict(batch)
+
+    monkeypatch.setattr(inferencer, '_predict', watched)
+    images = [np.full((64, 64, 3), 40 * i, np.uint8) for i in range(4)]
+    for i, (image, outcome) in enumerate(inferencer.stream(images)):
+        assert image is images[i] and 'pred_score' in outcome
+        assert all(event.wait(60) for event in begun[: i + 2])
+        assert not any(event.is_set() for event in begun[i + 2 :])
+
+
+def test_a_fault_of_the_model_is_raised(inferencer, monkeypatch):
+    monkeypatch.setattr(inferencer, 'forward', Mock(side_effect=RuntimeError('broken')))
+    with pytest.raises(RuntimeError, match='broken'):
+        list(inferencer.stream([np.zeros((64, 64, 3), np.uint8)]))
+
+
+def test_images_of_several_sizes_in_a_batch(build):
+    """Each size in one tensor, and predictions in the order of the images."""
+    inferencer = build(dict(type='ResizeEdge', scale=64, edge='short'))
+    images = [
+        np.random.RandomState(i).randint(256, size=(*size, 3)).astype(np.uint8)
+        for i, size in enumerate([(64, 64), (96, 64), (64, 64), (96, 64)])
+    ]
+    inputs = [images[0], '/absent.jpg', *images[1:]]
+    items = Images(inputs, inferencer.loading, inferencer.pipeline)
+    batch = collate_by_size([items[i] for i in range(len(items))])
+    assert [error is None for error in batch.errors] == [True, False, True, True, True]
+    assert [(p, x.shape, len(s)) for p, x, s in batch.groups] == [
+        ([0, 3], (2, 3, 64, 64), 2),
+        ([2, 4], (2, 3, 96, 64), 2),
+    ]
+    together = [outcome for _, outcome in inferencer.stream(inputs, batch_size=5)]
+    assert 'absent' in together.pop(1)
+    for image, outcome in zip(images, together):
+        ((_, alone),) = inferencer.stream([image])
+        torch.testing.assert_close(outcome.pred_score, alone.pred_score)
+
+
+def test_copies_to_the_cpu(inferencer, monkeypatch):
+    """All fields, in one copy, and each with its own memory."""
+    images = [np.full((64, 64, 3), 40 * i, np.uint8) for i in range(3)]
+    samples = [outcome for _, outcome in inferencer.stream(images, batch_size=3)]
+    samples[0].rois = samples[0].rois[:0]
+    samples[1].rois = samples[1].rois.T.contiguous().T
+    expected = [dict(sample.items()) for sample in samples]
+    copies = []
+    cpu = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, 'cpu', lambda x: copies.append(x) or cpu(x))
+    copy_to_cpu(samples)
+    assert len(copies) == 1
+    for sample, fields in zip(samples, expected):
+        assert dict(sample.items()).keys() == fields.keys()
+        assert {'pred_label', 'roi_levels', 'attention'} <= fields.keys()
+        for name, value in fields.items():
+            copy = sample.get(name)
+            torch.testing.assert_close(copy, value, rtol=0, atol=0)
+            for one in copy if isinstance(copy, tuple) else (copy,):
+                assert one.untyped_storage().nbytes() == one.numel() * one.itemsize
+        assert sample.attention[0] is not fields['attention'][0]
 
 
 def test_a_stage_that_did_not_run(inferencer, trained, monkeypatch):

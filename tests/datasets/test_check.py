@@ -62,6 +62,14 @@ def test_wrong_number_of_classes(minibirds):
     assert str(minibirds) in text and 'model.head.num_classes=6' in text
 
 
+def test_no_original_pictures(minibirds):
+    options = {**BIRDS, 'model.refine_at': 'original'}
+    _, problems = check(MINIBIRDS_CONFIG, minibirds, options)
+    assert len(problems) == 2  # of training, and of validation and test
+    for text in problems:
+        assert 'keeps no original pictures' in text and 'algorithm_keys' in text
+
+
 def test_missing_root(tmp_path):
     text = problem(MINIBIRDS_CONFIG, tmp_path / 'nowhere', BIRDS)
     assert f'{tmp_path}/nowhere/' in text and 'classes.txt' in text

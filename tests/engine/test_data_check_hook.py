@@ -98,6 +98,27 @@ def test_a_changed_evaluator(minibirds, tmp_path, evaluator, message):
     assert runner.iter == 0
 
 
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_a_pipeline_without_original_pictures(minibirds, tmp_path, split):
+    """The model would refuse the images of the validation after an epoch of training."""
+    steps = [
+        dict(type='AntialiasedResize', scale=64),
+        dict(type='CenterCrop', crop_size=64),
+    ]
+    keeping = [
+        dict(type='LoadImage'),
+        dict(type='KeepOriginal', transforms=steps, max_size=500),
+        dict(type='PackInputs', algorithm_keys=('original',)),
+    ]
+    pipelines = dict(train=keeping, val=keeping)
+    pipelines[split] = [*keeping[:-1], dict(type='PackInputs')]
+    options = {f'{k}_dataloader__dataset__pipeline': p for k, p in pipelines.items()}
+    runner = build(minibirds, tmp_path, model__refine_at='original', **options)
+    with pytest.raises(ValueError, match='keeps no original pictures.*algorithm_keys'):
+        runner.train()
+    assert runner.iter == 0
+
+
 def test_images_of_several_sizes(minibirds, tmp_path):
     """The model would refuse them, but after an epoch of training."""
     pipeline = [

@@ -113,7 +113,8 @@ def test_greedy_selection_equals_nms(
 @pytest.mark.parametrize('mode', ['compiled', 'exported'])
 def test_selection_without_a_break(mode):
     """In one graph, with the boxes of eager mode."""
-
+    if mode == 'exported' and torch.__version__.startswith(('2.1', '2.2', '2.3', '2.4')):
+        pytest.skip('torch.export names two constants alike before PyTorch 2.5')
     generator = ROIPyramidGenerator()
 
     class Selection(torch.nn.Module):

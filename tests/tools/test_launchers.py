@@ -1,11 +1,12 @@
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
 from helpers import MINIBIRDS_CONFIG as CONFIG
-from helpers import REPO, TINY
+from helpers import REPO, TINY, run_python
 
 
 def run(script, *arguments, **environment):
@@ -95,6 +96,45 @@ def test_dist_train_and_test(trained, tmp_path):
     assert metrics[1] == metrics[2]
 
 
+def test_dist_predict(trained, minibirds, tmp_path):
+    """Two processes go on where three were stopped; the lines are those of one."""
+    (tmp_path / 'broken.jpg').touch()
+    images = [*sorted(minibirds.glob('images/*/*.jpg'))[:6], tmp_path / 'broken.jpg']
+    (tmp_path / 'list.txt').write_text(''.join(f'{image}\n' for image in images))
+    config = trained.work_dir / 'apcnn_r18_minibirds.py'
+    done = run_python(
+        'tools/predict.py',
+        *(tmp_path / 'list.txt', config, trained.checkpoint),
+        *('--out', tmp_path / 'one.jsonl', '--num-workers', '0'),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    expected = (tmp_path / 'one.jsonl').read_text().splitlines(keepends=True)
+    settings = (tmp_path / 'one.jsonl.settings.json').read_text()
+    out = tmp_path / 'two processes.jsonl'
+    Path(f'{out}.settings.json').write_text(settings)
+    Path(f'{out}.part1').write_text(expected[1])
+    Path(f'{out}.part2').write_text(expected[2][:50])
+    done = run(
+        'dist_predict.sh',
+        *(config, trained.checkpoint, tmp_path / 'list.txt', 2, '--out', out),
+        *('--num-workers', 1, '--batch-size', 2, '--pictures', tmp_path / 'drawn'),
+        PORT='29616',
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert '1 images are in' in done.stdout and '1 of them could not' in done.stdout
+    lines, again = ({}, {})
+    for found, texts in ((lines, expected), (again, out.read_text().splitlines())):
+        for line in map(json.loads, texts):
+            assert found.setdefault(line['image'], line) is line
+    assert lines.keys() == again.keys() == {str(image) for image in images}
+    for image, line in lines.items():
+        assert set(line) == set(again[image]) and line['error'] == again[image]['error']
+        if line['error'] is None:
+            assert again[image]['top'][0]['score'] == pytest.approx(line['top'][0]['score'])
+    assert len(list((tmp_path / 'drawn').rglob('*.jpg'))) == 6
+    assert not [path for path in tmp_path.iterdir() if '.part' in path.name]
+
+
 @pytest.mark.parametrize(
     'script, arguments, expected',
     [
@@ -127,8 +167,8 @@ def test_slurm(tmp_path, script, arguments, expected):
 
 
 @pytest.mark.parametrize(
-    'script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh']
+    'name', ['dist_train', 'dist_test', 'dist_predict', 'slurm_train', 'slurm_test']
 )
-def test_usage(script):
-    done = run(script)
+def test_usage(name):
+    done = run(f'{name}.sh')
     assert done.returncode == 2 and 'usage' in done.stderr

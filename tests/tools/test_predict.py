@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import shutil
@@ -237,7 +238,7 @@ def test_lines_that_are_there_twice(predict, pictures, tmp_path):
     (tmp_path / 'list.txt').write_text('\n'.join(map(str, names)))
     for _ in range(2):
         status, output = predict(tmp_path / 'list.txt', tmp_path / 'out.jsonl')
-        assert status == 0 and '4 lines of' in output
+        assert status == 0 and '4 images are there twice' in output
         lines = [line['image'] for line in read(tmp_path / 'out.jsonl')]
         assert lines == [str(pictures / '0.JPG'), str(pictures / 'cut.jpg')]
 
@@ -251,6 +252,49 @@ def test_pictures_of_a_finished_run(predict, pictures, tmp_path):
         assert sorted(out.read_text().splitlines()) == lines
         assert len(list(drawn.rglob('*.jpg'))) == 7
         next(drawn.rglob('*.jpg')).unlink()
+
+
+def test_table(predict, pictures, tmp_path):
+    """Of all lines, which stay for a run that goes on."""
+    out, lines = tmp_path / 'out.csv', tmp_path / 'out.csv.jsonl'
+    for _ in range(2):
+        assert predict(pictures, out, '--format', 'csv')[0] == 0
+        with out.open(encoding='utf-8-sig', newline='') as file:
+            rows = {row['image']: row for row in csv.DictReader(file)}
+        results = read(lines)
+        assert rows.keys() == {line['image'] for line in results} and len(rows) == 9
+        for line in results:
+            row = rows[line['image']]
+            assert row['error'] == (line['error'] or '')
+            if line['error'] is None:
+                assert row['name_2'] == line['top'][1]['name']
+                assert float(row['score_1']) == line['top'][0]['score']
+                assert row['raw'] == line['raw'][0]['name']
+                box = [float(row[key]) for key in ('x1', 'y1', 'x2', 'y2')]
+                assert box == line['merged_box']
+    lines.unlink()
+    status, output = predict(pictures, out, '--format', 'csv')
+    assert status == 2 and 'out.csv is there already' in output
+    assert out.exists()
+
+
+def test_parts_of_a_stopped_run(predict, pictures, tmp_path):
+    """Of three processes, one of which was killed in the middle of a line."""
+    out = tmp_path / 'out.jsonl'
+    predict(pictures, out)
+    expected = {line['image'] for line in read(out)}
+    lines = out.read_text().splitlines(keepends=True)
+    out.write_text(''.join(lines[:2]))
+    (tmp_path / 'out.jsonl.part1').write_text(''.join(lines[2:4] + lines[:1]))
+    (tmp_path / 'out.jsonl.part2').write_text(lines[4] + lines[5][:40])
+    (tmp_path / 'out.jsonl.part').write_text('my own')
+    status, output = predict(pictures, out)
+    good = {line for line in lines[:5] if '"error": null' in line}
+    assert status == 0 and f'{len(good)} images are in' in output
+    assert good <= set(out.read_text().splitlines(keepends=True))
+    assert len(read(out)) == 9 and {line['image'] for line in read(out)} == expected
+    names = {path.name.removeprefix('out.jsonl') for path in tmp_path.glob('out*')}
+    assert names == {'', '.settings.json', '.part'}
 
 
 def test_hostile_folders(predict, pictures, tmp_path, monkeypatch):

@@ -84,6 +84,8 @@ def test_mistakes(report, minibirds, tmp_path):
     (tmp_path / 'file').touch()
     done = report('--out', tmp_path / 'file')
     assert done.returncode == 2 and 'is a file' in done.stderr
+    done = report('--out', tmp_path / 'file' / 'report')
+    assert done.returncode == 1 and 'cannot be written' in done.stderr
 
 
 def test_folds(report, folds, tmp_path):

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Predict with several processes, one for each GPU (or CPU process, where there is no GPU).
+# On several nodes, run this on each one with NNODES, NODE_RANK, MASTER_ADDR and PORT; --out
+# lies in a folder that they share.
+set -euo pipefail
+if [ $# -lt 4 ]; then
+    echo "usage: $0 CONFIG CHECKPOINT IMAGES GPUS --out FILE [options of predict.py]" >&2
+    exit 2
+fi
+
+exec torchrun \
+    --nnodes="${NNODES:-1}" \
+    --node_rank="${NODE_RANK:-0}" \
+    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
+    --master_port="${PORT:-29500}" \
+    --nproc_per_node="$4" \
+    "$(dirname "$0")/predict.py" "$3" "$1" "$2" --launcher pytorch "${@:5}"
