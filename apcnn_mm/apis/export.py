@@ -54,10 +54,10 @@ class DeployedModel(nn.Module):
             images = self.normalise(images)
         found = self.model._run_stages(images, with_rois=True)
         head, calibrator = self.model.head, self.model.head.calibrator
-        logits = head.logits(found.pyramids)
-        judgement = calibrator(logits.flatten(0, 1))
-        logits = logits.mean(dim=1) / calibrator.temperature
-        scores = torch.cat([logits.mean(dim=0)[None], logits]).softmax(dim=-1)
+        logits = [head.classify(pyramid) for pyramid in found.pyramids.values()]
+        judgement = calibrator(torch.cat(logits))
+        stages = torch.stack([x.mean(dim=0) for x in logits]) / calibrator.temperature
+        scores = torch.cat([stages.mean(dim=0)[None], stages]).softmax(dim=-1)
         outputs = [*scores.unbind(), *judgement]
         if found.rois is not None:
             rois = found.rois
@@ -191,7 +191,7 @@ def find_multiple(model: APCNN, size: Tuple[int, int]) -> int:
         ValueError: If the size has no such sides.
     """
     with torch.no_grad():
-        highest = model.backbone(torch.zeros(1, 3, *size))[-1]
+        highest = model.extract_feat(torch.zeros(1, 3, *size), 'backbone')[-1]
     multiple = 2 ** round(np.log2(size[1] / highest.size(-1)))
     if any(side % multiple for side in size):
         raise ValueError(

@@ -297,6 +297,8 @@ def test_pipelines_that_cannot_be_exported():
             read(pipeline)
     with pytest.raises(ValueError, match='no AntialiasedResize'):
         read([load, pack])
+    with pytest.raises(ValueError, match='in colour'):
+        read([dict(load, color_type='grayscale'), resize, pack])
 
 
 def test_the_runtime_takes_nothing_of_the_plugin():

@@ -57,6 +57,8 @@ def read_pipeline(transforms):
         ValueError: If it does something else.
     """
     loading, *others = transforms
+    if loading.get('color_type', 'color') != 'color':
+        raise ValueError('Only pictures that are loaded in colour can be exported.')
     steps = {}
     for transform in others:
         kind = transform['type']
