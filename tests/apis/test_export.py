@@ -140,7 +140,8 @@ def test_the_lines_of_predict_without_pytorch(
         if other['error']:
             assert line.keys() == other.keys() and line['image'] == other['image']
             continue
-        assert list(line) == list(other)
+        # There is no taxonomy without the plugin.
+        assert list(line) == [key for key in other if key not in ('rollup', 'ranks')]
         assert line['novelty'] == pytest.approx(other['novelty'], rel=1e-3)
         for key in ('image', 'width', 'height', 'accepted', 'error'):
             assert line[key] == other[key]
