@@ -123,7 +123,7 @@ def test_commands(monkeypatch, capsys):
     config = ConfigParser()
     config.read(REPO / 'setup.cfg')
     entries = config['options.entry_points']['console_scripts'].split('\n')[1:]
-    assert len(entries) == 5
+    assert len(entries) == 6
     for entry in entries:
         command, target = entry.split(' = ')
         monkeypatch.setattr(sys, 'argv', [command, '--help'])

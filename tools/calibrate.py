@@ -14,6 +14,7 @@ novelty finds them, to choose one by ``--score``.
 import argparse
 import os
 import os.path as osp
+import shlex
 import sys
 from copy import deepcopy
 
@@ -213,7 +214,10 @@ def main():
     state_dict = weights_to_cpu(get_state_dict(model))
     save_checkpoint(dict(meta=meta, state_dict=state_dict), args.out + '.tmp')
     os.replace(args.out + '.tmp', args.out)
-    print(f'\nWritten: {osp.abspath(args.out)}')
+    print(
+        f'\nWritten: {osp.abspath(args.out)}\nNext:\n    python tools/predict.py IMAGES '
+        f'{shlex.quote(args.config)} {shlex.quote(args.out)} --out results.jsonl'
+    )
 
 
 if __name__ == '__main__':

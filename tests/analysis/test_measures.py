@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from apcnn_mm.analysis.answers import Answers, Evaluation
@@ -14,6 +15,7 @@ from apcnn_mm.analysis.measures import (
     measure_risk,
     worst_pairs,
 )
+from apcnn_mm.evaluation.calibration import expected_calibration_error
 
 
 @pytest.mark.parametrize(('hits', 'n'), [(0, 5), (5, 5), (45, 50), (395, 518)])
@@ -75,6 +77,18 @@ def test_calibrated_answers_have_no_error():
     rng = np.random.default_rng(0)
     confidence = rng.random(200000)
     assert measure_reliability(confidence, rng.random(200000) < confidence).error < 0.01
+
+
+def test_error_is_that_of_the_metric():
+    """Calibration reports it in validation and test."""
+    rng = np.random.default_rng(0)
+    confidence = np.append(rng.random(200), np.arange(16) / 15)
+    correct = rng.random(216) < 0.7
+    expected = expected_calibration_error(
+        torch.tensor(confidence), torch.tensor(correct).double(), bins=15
+    )
+    error = measure_reliability(confidence, correct).error
+    assert error == pytest.approx(float(expected))
 
 
 def test_risk():
