@@ -18,11 +18,11 @@ import tempfile
 import _script  # noqa: F401
 
 from apcnn_mm.apis import APCNNInferencer
-from apcnn_mm.apis.predictions import write_table
 from apcnn_mm.arguments import check_number
 from apcnn_mm.datasets import IMAGE_EXTENSIONS
 from apcnn_mm.launch import add_arguments, load_config
 from apcnn_mm.visualization import predict_with_attention
+from apcnn_runtime.predictions import write_table
 
 # Asked for at the import, too.
 os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
