@@ -66,7 +66,8 @@ def test_image_size_is_the_configs(name):
     ).test_dataloader.dataset.pipeline
     sizes = [
         step.get('crop_size', step.get('scale'))
-        for step in pipeline
+        for outer in pipeline
+        for step in outer.get('transforms', [outer])
         if step.type in ('CenterCrop', 'AntialiasedResize')
     ]
     size = MODELS[name]['Metadata']['Image Size']
