@@ -17,7 +17,7 @@ import os.path as osp
 import sys
 from copy import deepcopy
 
-import _script  # noqa: F401
+import _script
 import torch
 from mmengine.runner import CheckpointLoader, Runner, save_checkpoint
 from mmengine.runner.checkpoint import get_state_dict, weights_to_cpu
@@ -33,7 +33,7 @@ from apcnn_mm.evaluation.calibration import (
     share_below,
 )
 from apcnn_mm.geometry import gives_one_size
-from apcnn_mm.launch import add_arguments, load_config
+from apcnn_mm.launch import add_arguments, load_config, typed_options
 from apcnn_mm.models.calibrator import COLDEST, SCORES
 
 SEEN = """\
@@ -214,6 +214,12 @@ def main():
     save_checkpoint(dict(meta=meta, state_dict=state_dict), args.out + '.tmp')
     os.replace(args.out + '.tmp', args.out)
     print(f'\nWritten: {osp.abspath(args.out)}')
+    _script.print_next(
+        [
+            *('predict', 'NEW_PICTURES', args.config, args.out),
+            *('--out', 'results.csv', '--format', 'csv', *typed_options(args)),
+        ]
+    )
 
 
 if __name__ == '__main__':
