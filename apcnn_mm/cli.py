@@ -29,6 +29,10 @@ def report():
     _run('report')
 
 
+def app():
+    _run('app')
+
+
 def _run(name):
     # As Python itself does for `python tools/train.py`.
     sys.path[0] = str(MIM / 'tools')

@@ -59,6 +59,7 @@ CONFIG = dict(
     stages='both',
     refine_at='conv3',
     test_cfg=dict(stage='cascade', threshold=0.5),
+    channels_last=True,
     train_cfg=dict(),
     data_preprocessor=dict(type='ClsDataPreprocessor'),
     init_cfg=dict(type='Normal', layer='Conv2d', std=0.01),

@@ -123,7 +123,7 @@ def test_commands(monkeypatch, capsys):
     config = ConfigParser()
     config.read(REPO / 'setup.cfg')
     entries = config['options.entry_points']['console_scripts'].split('\n')[1:]
-    assert len(entries) == 5
+    assert len(entries) == 6
     for entry in entries:
         command, target = entry.split(' = ')
         monkeypatch.setattr(sys, 'argv', [command, '--help'])
@@ -152,7 +152,7 @@ def test_links_are_no_copies():
 def distributions(tmp_path_factory):
     """A source distribution, and the wheel that is built from it, as they unpack."""
     source = tmp_path_factory.mktemp('source')
-    for name in ('apcnn_mm', 'configs', 'tools'):
+    for name in ('apcnn_mm', 'apcnn_runtime', 'configs', 'tools'):
         shutil.copytree(REPO / name, source / name, symlinks=True)
     for name in ('LICENSE', 'MANIFEST.in', 'README.md', 'model-index.yml'):
         shutil.copy(REPO / name, source)
@@ -198,6 +198,7 @@ def test_files_of_distributions(distributions):
         assert files(unpacked / 'apcnn_mm/.mim') == {*expected, Path('model-index.yml')}
         for name in ('py.typed', 'analysis/templates/index.html'):
             assert (unpacked / 'apcnn_mm' / name).is_file()
+        assert files(unpacked / 'apcnn_runtime') == files(REPO / 'apcnn_runtime')
 
 
 def test_training_from_the_wheel(distributions, minibirds, tmp_path):

@@ -53,8 +53,8 @@ def parse_args():
     parser.add_argument(
         '--score',
         choices=SCORES,
-        default='max_prob',
-        help='what tells strangers. Defaults to max_prob',
+        default='energy',
+        help='what tells strangers. Defaults to energy, the best where it was measured',
     )
     parser.add_argument(
         '--accept',

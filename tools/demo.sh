@@ -3,9 +3,9 @@
 set -euo pipefail
 source "$(dirname "$0")/setup_env.sh"
 
-config=configs/apcnn_r18_minibirds.py
+config=configs/apcnn_foreground_r18_minibirds.py
 data=data/minibirds
-work_dir=work_dirs/apcnn_r18_minibirds
+work_dir=work_dirs/apcnn_foreground_r18_minibirds
 checkpoint=$work_dir/epoch_30.pth
 
 if [ ! -f $data/parts/parts.txt ]; then  # written last

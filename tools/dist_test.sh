@@ -7,7 +7,7 @@ if [ $# -lt 3 ]; then
     exit 2
 fi
 
-exec torchrun \
+exec python -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \

@@ -14,7 +14,6 @@ predicted.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import os.path as osp
@@ -25,10 +24,16 @@ import _script  # noqa: F401
 from mmengine.utils import ProgressBar
 
 from apcnn_mm.apis import APCNNInferencer, list_images
-from apcnn_mm.apis.predictions import PredictionFile, write_table
 from apcnn_mm.arguments import check_number
-from apcnn_mm.datasets import IMAGE_EXTENSIONS
 from apcnn_mm.launch import Team, add_arguments, load_config
+from apcnn_runtime.files import IMAGE_EXTENSIONS, ImageList
+from apcnn_runtime.predictions import (
+    PredictionFile,
+    digest,
+    digest_file,
+    digest_input,
+    write_table,
+)
 
 
 def parse_args():
@@ -94,35 +99,11 @@ def parse_args():
     return args
 
 
-class ImageList:
-    """The paths in a text file, read anew each time: there may be a million.
-
-    Args:
-        path (str): The file, in UTF-8.
-    """
-
-    def __init__(self, path):
-        self.path = path
-
-    def __iter__(self):
-        try:
-            with open(self.path, encoding='utf-8-sig') as file:
-                yield from filter(None, map(str.strip, file))
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f'{osp.abspath(self.path)} is neither a text file in UTF-8 with paths nor '
-                f'an image with one of the endings {", ".join(IMAGE_EXTENSIONS)}. {error}'
-            ) from error
-
-
 def find_images(path):
     """The images that an IMAGE, DIR or LIST stands for, to be iterated over."""
     if osp.isdir(path) or path.lower().endswith(IMAGE_EXTENSIONS):
         return list_images(path)[0]
-    images = ImageList(path)
-    if next(iter(images), None) is None:
-        raise ValueError(f'There are no images in {osp.abspath(path)}: it has no lines.')
-    return images
+    return ImageList(path)
 
 
 def picture_namer(args, images):
@@ -146,35 +127,21 @@ def identify(args, cfg, images, inferencer):
     """
     used = {key: cfg.get(key) for key in ('model', 'data_preprocessor')}
     used['dataset'] = cfg.test_dataloader.dataset
-    checkpoint = hashlib.sha256(args.checkpoint.encode())  # an address
     if osp.isfile(args.checkpoint):
-        checkpoint = hashlib.sha256()
-        with open(args.checkpoint, 'rb') as file:
-            for block in iter(lambda: file.read(1 << 20), b''):
-                checkpoint.update(block)
+        checkpoint = digest_file(args.checkpoint)
+    else:  # an address
+        checkpoint = digest(args.checkpoint)
     taxonomy = None
     if inferencer.taxonomy is not None:
         with open(inferencer.taxonomy.file, encoding='utf-8-sig') as file:
-            taxonomy = _digest([file.read(), inferencer.confidence])
-    # A folder may get more images; a list is another one then.
-    source = osp.abspath(args.input)
-    if not osp.isdir(source):
-        paths = hashlib.sha256()
-        for image in images:
-            paths.update(os.fsencode(osp.abspath(image)) + b'\0')
-        source = paths.hexdigest()
+            taxonomy = digest([file.read(), inferencer.confidence])
     return {
-        'input': source,
-        'config': _digest(used),
-        'checkpoint': checkpoint.hexdigest(),
+        'input': digest_input(args.input, images),
+        'config': digest(used),
+        'checkpoint': checkpoint,
         '--top-k': args.top_k,
         'taxonomy': taxonomy,
     }
-
-
-def _digest(value):
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def prepare(args, cfg, images, inferencer, output):

@@ -4,7 +4,8 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 stack=${stack:-onedl}
-needed='apcnn_mm, hypothesis, jinja2, pytest, ruff, sklearn, timm, xdist'
+needed='apcnn_mm, gradio, hypothesis, jinja2, onnx, onnxruntime, onnxscript, pytest, ruff'
+needed+=', sklearn, timm, xdist'
 case $stack in
     onedl)  # the maintained forks
         torch=("torch==2.11.0" "torchvision==0.26.0" "setuptools>=80,<82")

@@ -15,9 +15,10 @@ import torch
 from mmengine.utils import track_iter_progress
 from mmpretrain.registry import DATASETS
 
+from apcnn_runtime.files import IMAGE_EXTENSIONS, find_files
+
 from ..apis import APCNNInferencer
 from ..datasets.classes import to_nfc
-from ..datasets.files import IMAGE_EXTENSIONS, find_files
 from ..evaluation import ObjectLocalization, TaxonomyAccuracy
 
 

@@ -13,8 +13,9 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from apcnn_runtime.files import list_folder
+
 from ..arguments import check_type
-from ..datasets import IMAGE_EXTENSIONS, find_files
 
 InputType = Union[str, Path, np.ndarray]
 
@@ -201,19 +202,9 @@ def list_images(
     common = None
     if isinstance(inputs, (str, os.PathLike)) and osp.isdir(inputs):
         common = osp.abspath(inputs)
-        found = find_files(inputs)
-        names = sorted(found.images + found.unusable)
-        if not names:
-            raise FileNotFoundError(
-                f'There are no images in {common}. Expected are files with '
-                f'{", ".join(IMAGE_EXTENSIONS)}.'
-            )
-        if found.hidden or found.others:
-            MMLogger.get_current_instance().warning(
-                f'{common}: {len(found.hidden)} hidden files and folders are left out, '
-                f'{len(found.others)} files there are no images by their names.'
-            )
-        inputs = [osp.join(inputs, name) for name in names]
+        inputs, note = list_folder(os.fspath(inputs))
+        if note:
+            MMLogger.get_current_instance().warning(note)
     elif isinstance(inputs, (str, os.PathLike, np.ndarray)):
         inputs = [inputs]
     check_type('inputs', inputs, Sequence)

@@ -23,6 +23,8 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from apcnn_runtime.lines import best, describe
+
 from ..arguments import check_choice, check_number, check_type
 from ..datasets.classes import read_classes
 from ..geometry import OTHER_TRANSFORMS, RESIZING, check_pipeline, to_original
@@ -284,42 +286,38 @@ class APCNNInferencer(ImageClassificationInferencer):
             ``score``, or None; and ``ranks``, the best names of each rank.
         """
         path = None if isinstance(image, np.ndarray) else os.fspath(image)
-        if not isinstance(outcome, str):
-            keys = ('pred_score', 'stage_scores', 'novelty')
-            keys += ('rois', 'roi_scores', 'merged_box')
-            numbers = [outcome.get(key) for key in keys if key in outcome]
-            if not all(torch.isfinite(values).all() for values in numbers):
-                outcome = 'The scores of this image are not finite: the model is broken.'
         if isinstance(outcome, str):
             return dict(image=path, error=outcome)
-        stages = dict.fromkeys(('raw', 'refined'))
-        for name, scores in zip(self.stage_names, outcome.stage_scores):
-            stages[name] = self._best(scores, top_k)
         height, width = outcome.picture_shape
-        result = dict(image=path, width=width, height=height)
-        result.update(
-            top=self._best(outcome.pred_score, top_k),
-            accepted=bool(outcome.accepted) if self.has_threshold else None,
-            novelty=float(outcome.novelty),
-            **stages,
-        )
-        if self.taxonomy is not None:
-            probs = outcome.pred_score[None].float().cpu()
-            (result['rollup'],) = self.taxonomy.rollup(probs, self.confidence)
-            result['ranks'] = {
-                rank: self._best(scores[0], top_k, self.taxonomy.names[rank])
-                for rank, scores in self.taxonomy.scores(probs).items()
-            }
-        result.update(rois=[], merged_box=None, error=None)
+        rois, merged_box = [], None
         if 'rois' in outcome:
             boxes = to_original(outcome.rois, outcome).tolist()
-            result['rois'] = [
+            rois = [
                 dict(box=box, level=level, score=score)
                 for box, level, score in zip(
                     boxes, outcome.roi_levels.tolist(), outcome.roi_scores.tolist()
                 )
             ]
-            result['merged_box'] = to_original(outcome.merged_box, outcome).tolist()
+            merged_box = to_original(outcome.merged_box, outcome).tolist()
+        result = describe(
+            image=path,
+            size=(width, height),
+            scores=outcome.pred_score.float().cpu().numpy(),
+            stages=dict(zip(self.stage_names, outcome.stage_scores.float().cpu().numpy())),
+            novelty=float(outcome.novelty),
+            accepted=bool(outcome.accepted) if self.has_threshold else None,
+            rois=rois,
+            merged_box=merged_box,
+            classes=self.classes,
+            top_k=top_k,
+        )
+        if self.taxonomy is not None and result['error'] is None:
+            probs = outcome.pred_score[None].float().cpu()
+            (result['rollup'],) = self.taxonomy.rollup(probs, self.confidence)
+            result['ranks'] = {
+                rank: best(scores[0].numpy(), self.taxonomy.names[rank], top_k)
+                for rank, scores in self.taxonomy.scores(probs).items()
+            }
         return result
 
     def draw(self, image: InputType, outcome: DataSample, out_file: Optional[str] = None):
@@ -386,14 +384,6 @@ class APCNNInferencer(ImageClassificationInferencer):
                 MMLogger.get_current_instance().warning(
                     f'There will be no names of the taxonomy of the config. {error}'
                 )
-
-    def _best(self, scores: Tensor, top_k: int, names=None) -> List[dict]:
-        names = names or self.classes
-        values, labels = scores.topk(min(top_k, len(scores)))
-        return [
-            dict(label=label, name=names[label] if names else None, score=score)
-            for label, score in zip(labels.tolist(), values.tolist())
-        ]
 
 
 def copy_to_cpu(samples: List[DataSample]):

@@ -1,7 +1,8 @@
+from apcnn_runtime.files import IMAGE_EXTENSIONS, find_files
+
 from .aircraft import FGVCAircraftWithBoxes
 from .cars import StanfordCarsWithBoxes
 from .cub import CUBWithBoxes
-from .files import IMAGE_EXTENSIONS, find_files
 from .folder import ClassFolders
 from .loading import LoadImage
 from .original import KeepOriginal

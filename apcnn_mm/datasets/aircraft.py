@@ -6,9 +6,10 @@ from typing import Sequence, Union
 from mmpretrain.datasets import FGVCAircraft
 from mmpretrain.registry import DATASETS
 
+from apcnn_runtime.files import read_lines
+
 from ..arguments import check_choice
 from .classes import read_classes, relabel
-from .files import read_lines
 from .layout import check_layout, expand_root
 
 

@@ -4,7 +4,7 @@ import os
 import unicodedata
 from typing import List, Optional, Sequence, Union
 
-from .files import read_lines
+from apcnn_runtime.files import read_lines
 
 
 def to_nfc(name: str) -> str:

@@ -7,8 +7,9 @@ from mmengine.logging import MMLogger
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
+from apcnn_runtime.files import IMAGE_EXTENSIONS, find_files, find_folders
+
 from .classes import read_classes, relabel, to_nfc
-from .files import IMAGE_EXTENSIONS, find_files, find_folders
 from .layout import check_layout, expand_root
 
 

@@ -3,7 +3,7 @@
 import os
 from typing import Dict, List
 
-from .files import find_folders, is_hidden, read_lines
+from apcnn_runtime.files import find_folders, is_hidden, read_lines
 
 
 def expand_root(data_root: str) -> str:

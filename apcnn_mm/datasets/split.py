@@ -13,8 +13,9 @@ from mmengine.logging import MMLogger
 from mmengine.utils import track_iter_progress
 from PIL import Image, ImageOps
 
+from apcnn_runtime.files import IMAGE_EXTENSIONS, find_files, find_folders
+
 from ..arguments import check_choice, check_number
-from .files import IMAGE_EXTENSIONS, find_files, find_folders
 from .loading import MAX_PIXELS, image_size
 
 # Of 256 bits. On 31,000 pairs of different birds of CUB-200-2011, 3 were as near; copies in

@@ -6,7 +6,8 @@ import numpy as np
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
-from .files import IMAGE_EXTENSIONS, find_files
+from apcnn_runtime.files import IMAGE_EXTENSIONS, find_files
+
 from .layout import expand_root
 
 

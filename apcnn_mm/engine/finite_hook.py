@@ -1,5 +1,6 @@
 """Stop a training that has lost its numbers."""
 
+import math
 import os.path as osp
 
 import torch
@@ -23,10 +24,15 @@ class FiniteHook(Hook):
         Raises:
             ValueError: If one is not finite.
         """
-        if outputs is None or torch.isfinite(outputs['loss']).all():
+        if outputs is None:
             return
-        losses = ', '.join(f'{name} is {float(outputs[name].detach())}' for name in outputs)
-        raise ValueError(f'Iteration {runner.iter + 1}: {losses}. {_way_out(runner)}')
+        # As mmengine's RuntimeInfoHook has just read them: reading the tensors again would
+        # make the CPU wait once more for a GPU.
+        scalars = runner.message_hub.log_scalars
+        losses = {name: scalars[f'train/{name}'].current() for name in outputs}
+        if not math.isfinite(losses['loss']):
+            losses = ', '.join(f'{name} is {value}' for name, value in losses.items())
+            raise ValueError(f'Iteration {runner.iter + 1}: {losses}. {_way_out(runner)}')
 
     def before_save_checkpoint(self, runner, checkpoint):
         """Look at the weights.

@@ -1,6 +1,5 @@
 """AP-CNN: attention pyramid convolutional neural network."""
 
-from itertools import compress
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import torch
@@ -26,6 +25,7 @@ from .class_names import ClassNames
 from .original import cut_and_resize, zoom_into_originals
 from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
 from .timm_backbone import build_backbone, feature_info
+from .to_host import to_host
 
 RAW, REFINED, BOTH, CASCADE = 'raw', 'refined', 'both', 'cascade'
 
@@ -39,14 +39,14 @@ class Findings(NamedTuple):
         attention (Tuple[Tensor] | None): The raw stage's spatial attention, (N, 1, h, w)
             for each level from low to high.
         rois (ROIPyramid | None): The raw stage's ROIs. None where nobody asked for them.
-        is_refined (Tensor | None): In a cascade, which images are the M of the refined
-            stage, (N, ), bool. Otherwise None.
+        refined (Tensor | None): In a cascade, the numbers of the images that are the M of
+            the refined stage, (M, ). Otherwise None.
     """
 
     pyramids: Dict[str, AttentionPyramid]
     attention: Optional[Tuple[Tensor, ...]]
     rois: Optional[ROIPyramid]
-    is_refined: Optional[Tensor]
+    refined: Optional[Tensor]
 
 
 @MODELS.register_module()
@@ -79,6 +79,9 @@ class APCNN(ClassNames, ImageClassifier):
             of the raw stage's logits (calibrated where the checkpoint is), reaches the
             threshold: at 0 that is 'raw', at 1 'both'. ``tools/analysis/tune_cascade.py``
             finds a threshold. Defaults to all stages that the model has.
+        channels_last (bool): Whether weights, and with them the feature maps, lie in memory
+            with their channels last, which convolutions on the tensor cores of GPUs and on
+            most CPUs prefer. Defaults to False.
         **kwargs: Arguments of :class:`ImageClassifier`: ``train_cfg``,
             ``data_preprocessor``, ``pretrained`` and ``init_cfg``.
     """
@@ -92,6 +95,7 @@ class APCNN(ClassNames, ImageClassifier):
         stages: str = BOTH,
         refine_at: Optional[str] = None,
         test_cfg: Optional[dict] = None,
+        channels_last: bool = False,
         **kwargs,
     ):
         for name, part in (('backbone', backbone), ('neck', neck), ('head', head)):
@@ -187,6 +191,9 @@ class APCNN(ClassNames, ImageClassifier):
                         f'model.{name}={tuple(given)}, but the outputs of the backbone '
                         f'have {right}. Leave it out.'
                     )
+        check_choice('model.channels_last', channels_last, (True, False))
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
         self.stages = stages
         self.test_stage = test_stage
         self.threshold = threshold
@@ -229,7 +236,7 @@ class APCNN(ClassNames, ImageClassifier):
                 '--cfg-options model.test_cfg.stage=raw or model.test_cfg.stage=both.'
             )
         found = self._run_stages(inputs)
-        return self.head(found.pyramids, found.is_refined)
+        return self.head(found.pyramids, found.refined)
 
     def extract_feat(self, inputs: Tensor, stage: str = 'neck'):
         """Extract features.
@@ -279,7 +286,7 @@ class APCNN(ClassNames, ImageClassifier):
             :meth:`APCNNHead.logits`.
         """
         found = self._run_stages(inputs, self._originals(data_samples))
-        return self.head.logits(found.pyramids, found.is_refined)
+        return self.head.logits(found.pyramids, found.refined)
 
     def loss(self, inputs: Tensor, data_samples: List[DataSample]) -> dict:
         """Calculate the losses of a batch.
@@ -319,7 +326,8 @@ class APCNN(ClassNames, ImageClassifier):
             List[DataSample]: What the head predicts, and where the model looked, in
             pixels of the input: ``rois`` (K, 4), ``roi_levels`` (K, ), 0 is the lowest
             level, ``roi_scores`` (K, ), and ``merged_box`` (4, ). ``attention`` is the
-            raw stage's, a tuple of (h, w) from the low to the high level.
+            raw stage's, a tuple of (h, w) from the low to the high level. All of it is on
+            the CPU, where a batch arrives in one copy.
 
         Raises:
             ValueError: If the images of the batch had different sizes: what is predicted
@@ -336,16 +344,21 @@ class APCNN(ClassNames, ImageClassifier):
             )
         originals = self._originals(data_samples)
         found = self._run_stages(inputs, originals, with_rois=True)
-        predictions = self.head.predict(found.pyramids, data_samples, found.is_refined)
-        rois = found.rois
-        if rois is not None:
-            for i, (sample, valid) in enumerate(zip(predictions, rois.valid)):
-                sample.rois = rois.boxes[i, valid]
-                sample.roi_levels = rois.levels[valid]
-                sample.roi_scores = rois.scores[i, valid]
+        judgement = self.head.judge(found.pyramids, found.refined)
+        looked = () if found.rois is None else (*found.rois[:5], *found.attention)
+        logits, novelty, accepted, refined, *looked = to_host(
+            [*judgement, found.refined, *looked]
+        )
+        predictions = self.head.describe(logits, novelty, accepted, data_samples, refined)
+        if looked:
+            boxes, scores, valid, levels, merged_box, *attention = looked
+            for i, sample in enumerate(predictions):
+                sample.rois = boxes[i, valid[i]]
+                sample.roi_levels = levels[valid[i]]
+                sample.roi_scores = scores[i, valid[i]]
                 # A view would keep, and save, what it is a part of: the whole batch.
-                sample.merged_box = rois.merged_box[i].clone()
-                sample.attention = tuple(x[i, 0].clone() for x in found.attention)
+                sample.merged_box = merged_box[i].clone()
+                sample.attention = tuple(x[i, 0].clone() for x in attention)
         return predictions
 
     def _run_stages(
@@ -357,20 +370,21 @@ class APCNN(ClassNames, ImageClassifier):
         """Run the stages that count, and generate ROIs where they are used."""
         features = run_until(self.backbone, images, self.refine_at)
         raw = self.neck(run_onwards(self.backbone, features, self.refine_at))
-        is_refined, runs_refined = None, self._counting != RAW
+        chosen, runs_refined = None, self._counting != RAW
         if self._counting == CASCADE:
-            is_refined = self._is_unsure(raw)
-            runs_refined = bool(is_refined.any())
+            # Here the CPU waits for a GPU: what is run depends on what comes out.
+            chosen = self._is_unsure(raw).nonzero().squeeze(1)
+            runs_refined = len(chosen) > 0
         rois = None
         if raw.spatial and self.roi_generator and (with_rois or runs_refined):
             rois = self.roi_generator(raw.spatial, images.shape[-2:], raw.logits)
         pyramids = {RAW: raw}
         if runs_refined:
             refined_rois = rois
-            if is_refined is not None:
-                features = features[is_refined]
-                refined_rois = rois.of_images(is_refined)
-                originals = originals and list(compress(originals, is_refined))
+            if chosen is not None:
+                features = features[chosen]
+                refined_rois = rois.of_images(chosen)
+                originals = originals and [originals[i] for i in chosen.tolist()]
             if originals is None:
                 refined = self.head.refine(features, refined_rois)
             else:
@@ -380,7 +394,7 @@ class APCNN(ClassNames, ImageClassifier):
             )
         if self._counting == REFINED:
             del pyramids[RAW]
-        return Findings(pyramids, raw.spatial, rois, is_refined)
+        return Findings(pyramids, raw.spatial, rois, chosen)
 
     def _is_unsure(self, raw):
         """Which images the raw stage leaves to the refined one, (N, ), bool."""

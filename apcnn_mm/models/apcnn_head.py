@@ -1,6 +1,6 @@
 """AP-CNN's head: the classifiers, the ROI guided refinement, the loss and the fusion."""
 
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn as nn
@@ -220,23 +220,23 @@ class APCNNHead(ClsHead):
         return embedded.transpose(0, 1).flatten(1)
 
     def forward(
-        self, feats: Dict[str, AttentionPyramid], is_refined: Optional[Tensor] = None
+        self, feats: Dict[str, AttentionPyramid], refined: Optional[Tensor] = None
     ) -> Tensor:
         """The mean of all logits, (N, num_classes).
 
         Args:
             feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
                 by its name.
-            is_refined (Tensor, optional): Which images went on to the second stage, (N, ),
-                bool. Defaults to None: all of them.
+            refined (Tensor, optional): The numbers of the images that went on to the
+                second stage, (R, ). Defaults to None: all of them.
         """
-        return self.logits(feats, is_refined).mean(dim=1).mean(dim=0)
+        return self.logits(feats, refined).mean(dim=1).mean(dim=0)
 
     def predict(
         self,
         feats: Dict[str, AttentionPyramid],
         data_samples: Optional[List[Optional[DataSample]]] = None,
-        is_refined: Optional[Tensor] = None,
+        refined: Optional[Tensor] = None,
     ) -> List[DataSample]:
         """Predict the classes of a batch.
 
@@ -244,39 +244,81 @@ class APCNNHead(ClsHead):
             feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
                 by its name.
             data_samples (List[DataSample], optional): Where to put the predictions.
-            is_refined (Tensor, optional): Which images went on to the second stage, (N, ),
-                bool. Defaults to None: all of them.
+            refined (Tensor, optional): The numbers of the images that went on to the
+                second stage, (R, ). Defaults to None: all of them.
+
+        Returns:
+            List[DataSample]: See :meth:`describe`.
+        """
+        return self.describe(*self.judge(feats, refined), data_samples, refined)
+
+    def judge(
+        self, feats: Dict[str, AttentionPyramid], refined: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        """What predictions are made of.
+
+        Args:
+            feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
+                by its name.
+            refined (Tensor, optional): The numbers of the images that went on to the
+                second stage, (R, ). Defaults to None: all of them.
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: The mean logits of each of S stages, calibrated
+            where the checkpoint is, (S, N, num_classes), float32, and of each image what
+            :class:`Calibrator` says: novelty, (N, ), and whether it is accepted, (N, ).
+        """
+        logits = self.logits(feats, refined)
+        novelty, accepted = self.calibrator(logits.flatten(0, 1))
+        logits = logits.float().mean(dim=1) / self.calibrator.temperature
+        return logits, novelty, accepted
+
+    def describe(
+        self,
+        logits: Tensor,
+        novelty: Tensor,
+        accepted: Tensor,
+        data_samples: Optional[List[Optional[DataSample]]] = None,
+        refined: Optional[Tensor] = None,
+    ) -> List[DataSample]:
+        """Make predictions of what :meth:`judge` gives.
+
+        Args:
+            logits (Tensor): (S, N, num_classes).
+            novelty (Tensor): (N, ).
+            accepted (Tensor): (N, ), bool.
+            data_samples (List[DataSample], optional): Where to put the predictions.
+            refined (Tensor, optional): As for :meth:`judge`.
 
         Returns:
             List[DataSample]: ``pred_score`` and ``pred_label``, and in ``stage_scores``,
             (S, num_classes), what each of the image's S stages alone would say, in the
-            order of ``feats``; all are calibrated where the checkpoint is. ``novelty`` and
+            order of the stages; all are calibrated where the checkpoint is. ``novelty`` and
             ``accepted``: see :class:`Calibrator`.
         """
-        logits = self.logits(feats, is_refined)
-        novelty, accepted = self.calibrator(logits.flatten(0, 1))
-        logits = logits.mean(dim=1) / self.calibrator.temperature
         predictions = self._get_predictions(logits.mean(dim=0), data_samples)
         stages = [len(logits)] * len(predictions)
-        if is_refined is not None:
-            stages = (is_refined + 1).tolist()
+        if refined is not None:
+            stages = [1] * len(predictions)
+            for i in refined.tolist():
+                stages[i] = 2
         scores = logits.softmax(dim=-1).unbind(dim=1)
         for sample, s, stage_scores in zip(predictions, stages, scores):
             sample.stage_scores = stage_scores[:s].clone()
         for sample, *judgement in zip(predictions, novelty, accepted):
-            sample.novelty, sample.accepted = judgement
+            sample.novelty, sample.accepted = (x.clone() for x in judgement)
         return predictions
 
     def logits(
-        self, feats: Dict[str, AttentionPyramid], is_refined: Optional[Tensor] = None
+        self, feats: Dict[str, AttentionPyramid], refined: Optional[Tensor] = None
     ) -> Tensor:
         """The logits of each classifier for each stage, as they are: not calibrated.
 
         Args:
             feats (Dict[str, AttentionPyramid]): The pyramid of each stage that counts,
                 by its name.
-            is_refined (Tensor, optional): Which images went on to the second stage, (N, ),
-                bool. Defaults to None: all of them.
+            refined (Tensor, optional): The numbers of the images that went on to the
+                second stage, (R, ). Defaults to None: all of them.
 
         Returns:
             Tensor: (S, M, N, num_classes) for S stages and M classifiers. An image without
@@ -284,11 +326,11 @@ class APCNNHead(ClsHead):
             what the first one says.
         """
         logits = [self.classify(pyramid) for pyramid in feats.values()]
-        if is_refined is not None:
-            refined = logits[0].clone()
+        if refined is not None:
+            second = logits[0].clone()
             if len(logits) == 2:
-                refined[:, is_refined] = logits[1]
-            logits[1:] = [refined]
+                second[:, refined] = logits[1]
+            logits[1:] = [second]
         return torch.stack(logits)
 
     def loss(

@@ -79,8 +79,9 @@ class Calibrator(nn.Module):
         log_probs = (logits / self.temperature).log_softmax(dim=-1)
         probs = log_probs.exp()
         mean = probs.mean(dim=0)
-        # An entropy has p log p = 0 for p = 0.
-        disagreement = -torch.special.xlogy(mean, mean).sum(dim=-1)
+        # The entropy of the mean less the mean entropy; p log p is 0 for p = 0.
+        tiny = torch.finfo(mean.dtype).tiny
+        disagreement = -(mean * mean.clamp(min=tiny).log()).sum(dim=-1)
         disagreement = disagreement + (probs * log_probs).sum(dim=-1).mean(dim=0)
         return torch.stack([max_prob, energy, disagreement])
 

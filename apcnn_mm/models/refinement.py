@@ -124,9 +124,9 @@ def _draw(rois, probs):
     """Draw one ROI of each image, (N, 4). An empty box where none is drawn."""
     n, k = rois.valid.shape
     device = rois.boxes.device
-    # Summed here: CUDA's cumsum has no deterministic implementation.
-    thresholds = torch.tensor(list(accumulate(probs)), device=device)
-    level = torch.bucketize(torch.rand(n, device=device), thresholds, right=True)
+    # Plain numbers: a tensor of them would be copied to a GPU, which waits for it.
+    number = torch.rand(n, device=device)
+    level = sum((number >= threshold).long() for threshold in accumulate(probs))
     # The largest of independent uniform numbers picks with equal probability.
     choice = torch.rand(n, k, device=device) + 1
     choice = choice * (rois.valid & (rois.levels == level[:, None]))

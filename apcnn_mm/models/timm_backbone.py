@@ -74,10 +74,10 @@ def build_backbone(config: dict) -> nn.Module:
 
 
 def feature_info(backbone: nn.Module) -> Optional[FeatureInfo]:
-    """What a backbone of timm gives out. None for other backbones."""
-    if not isinstance(backbone, TIMMBackbone):
+    """What a backbone of timm gives out. None for others, and for one with one output."""
+    info = getattr(getattr(backbone, 'timm_model', None), 'feature_info', None)
+    if not hasattr(info, 'out_indices'):
         return None
-    info = backbone.timm_model.feature_info
     indices = sorted(range(len(info))[i] for i in info.out_indices)  # -1 is the last
     return FeatureInfo(
         tuple(indices), tuple(info.channels(indices)), tuple(info.reduction(indices))

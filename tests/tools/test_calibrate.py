@@ -157,7 +157,7 @@ def test_strangers(calibrate, with_validation, tmp_path):
     lines = text.splitlines()
     for name in ('max_prob', 'energy', 'disagreement'):
         (line,) = [line for line in lines if line.strip().startswith(name)]
-        assert ('--score' in line) == (name == 'max_prob')
+        assert ('--score' in line) == (name == 'energy')
 
 
 def test_joined_with_strangers(trained, with_validation, run_main, tmp_path):

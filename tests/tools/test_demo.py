@@ -9,7 +9,7 @@ from helpers import REPO
 
 
 def test_first_command_of_the_readme(tmp_path):
-    """It trains to at least 80 %, and is cheap to run again."""
+    """It trains to at least 80 %, looks at the birds, and is cheap to run again."""
     for name in ('apcnn_mm', 'configs', 'tools'):
         shutil.copytree(REPO / name, tmp_path / name)
     environment = {**os.environ, 'VIRTUAL_ENV': sys.prefix}
@@ -31,7 +31,9 @@ def test_first_command_of_the_readme(tmp_path):
     assert 1 <= int(threads) <= os.cpu_count()
     (accuracy,) = re.findall(r'Epoch\(test\).*accuracy/top1: ([\d.]+)', output)
     assert float(accuracy) >= 80
-    figures = tmp_path / 'work_dirs/apcnn_r18_minibirds/figures'
+    hits = re.findall(r'localization/pointing_level\d: ([\d.]+)', output)
+    assert len(hits) == 3 and min(map(float, hits)) >= 80
+    figures = tmp_path / 'work_dirs/apcnn_foreground_r18_minibirds/figures'
     assert len(list(figures.glob('*.png'))) == 10
     assert str(figures) in output
 

@@ -1,6 +1,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from helpers import REPO, TINY, run_python
 
 
 def run(script, *arguments, **environment):
+    path = f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'
     return subprocess.run(
         ['bash', REPO / 'tools' / script, *map(str, arguments)],
-        env={**os.environ, 'OMP_NUM_THREADS': '1', **environment},
+        env={**os.environ, 'PATH': path, 'OMP_NUM_THREADS': '1', **environment},
         capture_output=True,
         text=True,
         cwd=REPO,

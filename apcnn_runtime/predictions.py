@@ -6,7 +6,7 @@ import os
 import os.path as osp
 import shutil
 from glob import escape, glob
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from itertools import accumulate, compress
 from typing import (
     Any,
@@ -269,12 +269,9 @@ def write_table(lines_path: str, table_path: str):
         lines_path (str): The predictions, JSON lines.
         table_path (str): The file to write. It is whole at any time.
     """
-    columns = ('image', 'error')
-    # The first one that could be predicted has all columns.
-    for row in _rows(lines_path):
-        if not row['error']:
-            columns = tuple(row)
-            break
+    # The longest row has all columns: others end in an error, or a cascade has not refined
+    # them.
+    columns = max(map(tuple, _rows(lines_path)), key=len, default=('image', 'error'))
     temporary = f'{table_path}.tmp'
     # Spreadsheets take it for UTF-8 by the mark at its beginning alone.
     with open(temporary, 'w', newline='', encoding='utf-8-sig', errors='replace') as file:
@@ -295,11 +292,12 @@ def to_row(result: dict) -> Dict[str, Any]:
     """A prediction in one row of a table.
 
     Args:
-        result (dict): See :meth:`APCNNInferencer.describe`.
+        result (dict): See ``APCNNInferencer.describe``.
 
     Returns:
         dict[str, Any]: By the name of the column. All predictions of a model have the same
-        ones, but those that ended in an error ``image`` and ``error`` alone.
+        ones, but those that a cascade has not refined lack what is refined, and those that
+        ended in an error have ``image`` and ``error`` alone.
     """
     row = dict(image=result['image'])
     for i, best in enumerate(result.get('top', ()), start=1):
@@ -322,3 +320,29 @@ def to_row(result: dict) -> Dict[str, Any]:
 
 def _name(best):
     return best['label'] if best['name'] is None else best['name']
+
+
+def digest(value: Any) -> str:
+    """A fingerprint of what JSON can hold."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return sha256(text.encode()).hexdigest()
+
+
+def digest_file(path: str) -> str:
+    """A fingerprint of a file's content: it may change under its name."""
+    found = sha256()
+    with open(path, 'rb') as file:
+        for block in iter(lambda: file.read(1 << 20), b''):
+            found.update(block)
+    return found.hexdigest()
+
+
+def digest_input(path: str, images: Iterable[str]) -> str:
+    """What a run predicts. A folder may get more images; a list is another one then."""
+    source = osp.abspath(path)
+    if osp.isdir(source):
+        return source
+    paths = sha256()
+    for image in images:
+        paths.update(os.fsencode(osp.abspath(image)) + b'\0')
+    return paths.hexdigest()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apcnn_mm.apis.predictions import PredictionFile, to_row, write_table
+from apcnn_runtime.predictions import PredictionFile, to_row, write_table
 
 SETTINGS = dict(config='a')
 
@@ -187,3 +187,12 @@ def test_row_without_names():
     top = [dict(label=4, name=None, score=1.0)]
     row = to_row(dict(image=None, top=top, raw=top, merged_box=None, error=None))
     assert row == dict(image=None, name_1=4, score_1=1.0, raw=4, raw_score=1.0, error=None)
+
+
+def test_the_table_of_a_cascade(tmp_path):
+    """The refined stage has its columns, although the first image is not refined."""
+    refined = dict(FULL, image='b.jpg', refined=FULL['raw'])
+    (tmp_path / 'out').write_text('\n'.join(map(json.dumps, (FULL, refined))))
+    write_table(tmp_path / 'out', tmp_path / 'out.csv')
+    with (tmp_path / 'out.csv').open(newline='', encoding='utf-8-sig') as file:
+        assert [row['refined'] for row in csv.DictReader(file)] == ['', 'b']

@@ -2,9 +2,7 @@
 
 import os
 import stat
-from typing import Dict, List, NamedTuple
-
-from mmengine import list_from_file
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 # What OpenCV reads of the pictures that people have.
 IMAGE_EXTENSIONS = (
@@ -130,10 +128,69 @@ def read_lines(file: str) -> Dict[int, str]:
         ValueError: If it is not in UTF-8.
     """
     try:
-        lines = list_from_file(file, encoding='utf-8-sig')
+        with open(file, encoding='utf-8-sig') as stream:
+            lines = list(stream)
     except UnicodeDecodeError as error:
         raise ValueError(
             f'{os.path.abspath(file)} is not a text file in UTF-8 ({error}). Save it as '
             'UTF-8.'
         ) from error
     return {i + 1: line.strip() for i, line in enumerate(lines) if line.strip()}
+
+
+def list_folder(folder: str) -> Tuple[List[str], Optional[str]]:
+    """The images in a folder and its subfolders, by their names.
+
+    Args:
+        folder (str): The folder.
+
+    Returns:
+        tuple[list[str], str | None]: Their paths, those that cannot be used among them,
+        and what to tell about the other files.
+
+    Raises:
+        FileNotFoundError: If there are none.
+    """
+    found = find_files(folder)
+    names = sorted(found.images + found.unusable)
+    if not names:
+        raise FileNotFoundError(
+            f'There are no images in {os.path.abspath(folder)}. Expected are files with '
+            f'{", ".join(IMAGE_EXTENSIONS)}.'
+        )
+    note = None
+    if found.hidden or found.others:
+        note = (
+            f'{os.path.abspath(folder)}: {len(found.hidden)} hidden files and folders are '
+            f'left out, {len(found.others)} files there are no images by their names.'
+        )
+    return [os.path.join(folder, name) for name in names], note
+
+
+class ImageList:
+    """The paths in a text file, read anew each time: there may be a million.
+
+    Args:
+        path (str): The file, in UTF-8.
+
+    Raises:
+        ValueError: If it is no such file, or has no lines.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        if next(iter(self), None) is None:
+            raise ValueError(
+                f'There are no images in {os.path.abspath(path)}: it has no lines.'
+            )
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            with open(self.path, encoding='utf-8-sig') as file:
+                yield from filter(None, map(str.strip, file))
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f'{os.path.abspath(self.path)} is neither a text file in UTF-8 with paths '
+                'nor an image with one of the endings '
+                f'{", ".join(IMAGE_EXTENSIONS)}. {error}'
+            ) from error

@@ -1,0 +1,331 @@
+"""A model as a file that runs without this package."""
+
+import json
+import os
+import os.path as osp
+import warnings
+from contextlib import contextmanager
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..arguments import check_choice
+from ..models import APCNN
+
+FORMATS = ('onnx', 'torchscript', 'exported_program')
+# Of torch.onnx's and torch.export's open sizes that are multiples of others.
+MINIMUM_TORCH = (2, 6)
+# Key of the metadata in an ONNX file, and name of its file in PyTorch's.
+METADATA = 'apcnn_mm'
+BATCHES = (1, 3, 17)
+
+
+class DeployedModel(nn.Module):
+    """A model from images to tensors alone.
+
+    Args:
+        model (APCNN): The model. It predicts by its ``test_cfg``, which is no cascade.
+        preprocess (bool): Whether it takes pictures, uint8 RGB (N, H, W, 3), which it
+            normalises as the model's data preprocessor does, or what that makes of them,
+            float32 (N, 3, H, W). Defaults to True.
+    """
+
+    def __init__(self, model: APCNN, preprocess: bool = True):
+        super().__init__()
+        self.model = model.eval()
+        self.preprocess = preprocess
+
+    @property
+    def output_names(self) -> List[str]:
+        """What ``forward`` returns: see :func:`export`."""
+        stages = ['raw', 'refined']
+        if self.model.test_stage != 'both':
+            stages = [self.model.test_stage]
+        names = ['scores', *(f'{stage}_scores' for stage in stages), 'novelty', 'accepted']
+        if self.model.roi_generator is not None and self.model.neck.spatial:
+            names += ['rois', 'roi_scores', 'roi_valid', 'merged_box']
+        return names
+
+    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+        """The outputs of ``output_names`` for a batch."""
+        if self.preprocess:
+            images = self.normalise(images)
+        found = self.model._run_stages(images, with_rois=True)
+        head, calibrator = self.model.head, self.model.head.calibrator
+        logits = [head.classify(pyramid) for pyramid in found.pyramids.values()]
+        judgement = calibrator(torch.cat(logits))
+        stages = torch.stack([x.mean(dim=0) for x in logits]) / calibrator.temperature
+        scores = torch.cat([stages.mean(dim=0)[None], stages]).softmax(dim=-1)
+        outputs = [*scores.unbind(), *judgement]
+        if found.rois is not None:
+            rois = found.rois
+            outputs += [rois.boxes, rois.scores, rois.valid, rois.merged_box]
+        return tuple(outputs)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """As the data preprocessor, uint8 RGB (N, H, W, 3) to float32 (N, 3, H, W)."""
+        preprocessor = self.model.data_preprocessor
+        images = images.permute(0, 3, 1, 2).float()
+        if not preprocessor.to_rgb:  # the model takes images as they are read: BGR
+            images = images.flip(1)
+        if preprocessor._enable_normalize:
+            images = (images - preprocessor.mean) / preprocessor.std
+        return images
+
+
+def export(
+    model: APCNN,
+    path: str,
+    size: Tuple[int, int],
+    format: str = 'onnx',
+    preprocess: bool = True,
+    metadata: Optional[dict] = None,
+):
+    """Write a model to a file, and compare the file with the model.
+
+    The batch, the height and the width stay open; the latter two are multiples of the
+    stride of the highest pyramid level. The outputs are, each where the model has it:
+
+    - ``scores``, ``raw_scores`` and ``refined_scores``, (N, C): the probabilities, and
+      those of each stage alone.
+    - ``novelty``, (N, ), and ``accepted``, (N, ), bool: see :class:`Calibrator`.
+    - ``rois``, (N, K, 4), (x1, y1, x2, y2) in pixels of the input, ``roi_scores``, (N, K),
+      and ``roi_valid``, (N, K), bool: which of the K places are taken.
+    - ``merged_box``, (N, 4).
+
+    Args:
+        model (APCNN): The model, on the CPU.
+        path (str): The file. It appears when it has passed the comparison.
+        size (tuple[int, int]): Height and width of an input.
+        format (str): 'onnx', 'torchscript' or 'exported_program'. Defaults to 'onnx'.
+        preprocess (bool): See :class:`DeployedModel`. Defaults to True.
+        metadata (dict, optional): More of what the file tells about itself, as JSON, under
+            the name 'apcnn_mm': beside this, the names of the ``outputs``, the ``stage``,
+            the ``input``, the ``multiple`` of its sides, the ``roi_levels`` of the K
+            places, the ``temperature`` and whether the novelty ``has_threshold``. Defaults
+            to None.
+
+    Raises:
+        ImportError: If ONNX or ONNX Runtime is missing.
+        RuntimeError: If the version of PyTorch is too old, or the file gives other
+            results than the model.
+        ValueError: If the model is a cascade, or refines original pictures.
+    """
+    check_choice('format', format, FORMATS)
+    if model.test_stage == 'cascade':
+        raise ValueError(
+            'A cascade runs other layers for other images, which an exported model cannot. '
+            "Set model.test_cfg.stage to 'both' or 'raw'."
+        )
+    if model.refine_at == 'original' and model.test_stage != 'raw':
+        raise ValueError(
+            "With model.refine_at='original' the model needs pictures of any size beside "
+            "its input, which an exported one has not. Set model.test_cfg.stage to 'raw'."
+        )
+    check_versions(format)
+    deployed = DeployedModel(model, preprocess)
+    multiple = find_multiple(model, size)
+    calibrator = model.head.calibrator
+    metadata = dict(
+        metadata or {},
+        temperature=calibrator.temperature.item(),
+        has_threshold=bool(calibrator.threshold.isfinite()),
+        outputs=deployed.output_names,
+        stage=model.test_stage,
+        input='uint8 RGB (N, H, W, 3)' if preprocess else 'float32 (N, 3, H, W)',
+        multiple=multiple,
+    )
+    if 'rois' in deployed.output_names:
+        topk = model.roi_generator.topk
+        metadata['roi_levels'] = [level for level, k in enumerate(topk) for _ in range(k)]
+    other = tuple(max(2 * multiple, side // 2 // multiple * multiple) for side in size)
+    sizes = (tuple(size), (other[0], size[1]))
+    partial = f'{path}.unfinished'
+    try:
+        with torch.no_grad(), _quiet():
+            write, read = WRITERS[format]
+            write(deployed, random_images(2, size, preprocess), multiple, partial, metadata)
+            run = read(partial)
+        compare(deployed, run, sizes)
+        os.replace(partial, path)
+    finally:
+        if osp.exists(partial):
+            os.remove(partial)
+
+
+def check_versions(format: str):
+    """Whether this environment can write the format.
+
+    Raises:
+        ImportError: If ONNX or ONNX Runtime is missing.
+        RuntimeError: If the version of PyTorch is too old.
+    """
+    version = tuple(int(number) for number in torch.__version__.split('.')[:2])
+    if format != 'torchscript' and version < MINIMUM_TORCH:
+        raise RuntimeError(
+            f'The format {format} needs PyTorch {".".join(map(str, MINIMUM_TORCH))} or '
+            f'later, but this is {torch.__version__}. Use --format torchscript, or export '
+            'in an environment with a later version (apcnn-mm[onedl]).'
+        )
+    if format == 'onnx':
+        try:
+            import onnx  # noqa: F401
+            import onnxruntime  # noqa: F401
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                f'To export to ONNX, install the extra apcnn-mm[onnx]: {error}'
+            ) from error
+
+
+def find_multiple(model: APCNN, size: Tuple[int, int]) -> int:
+    """The stride of the highest pyramid level, of which an input's sides are multiples.
+
+    Args:
+        model (APCNN): The model.
+        size (tuple[int, int]): Height and width of an input.
+
+    Raises:
+        ValueError: If the size has no such sides.
+    """
+    with torch.no_grad():
+        highest = model.extract_feat(torch.zeros(1, 3, *size), 'backbone')[-1]
+    multiple = 2 ** round(np.log2(size[1] / highest.size(-1)))
+    if any(side % multiple for side in size):
+        raise ValueError(
+            f'An exported model takes images with sides that are multiples of {multiple}, '
+            f'the stride of its highest level, but the test pipeline makes them '
+            f'{size[0]} x {size[1]}.'
+        )
+    return multiple
+
+
+def random_images(n: int, size: Tuple[int, int], preprocess: bool, seed: int = 0) -> Tensor:
+    """Random pictures as a :class:`DeployedModel` takes them."""
+    generator = torch.Generator().manual_seed(seed)
+    if preprocess:
+        return torch.randint(256, (n, *size, 3), dtype=torch.uint8, generator=generator)
+    return torch.randn(n, 3, *size, generator=generator)
+
+
+def compare(
+    deployed: DeployedModel,
+    run: Callable[[Tensor], Sequence[np.ndarray]],
+    sizes: Sequence[Tuple[int, int]],
+):
+    """Compare a file with its model on random pictures in batches of several sizes.
+
+    Args:
+        deployed (DeployedModel): The model.
+        run (Callable): What the file says, from a batch to the outputs.
+        sizes (Sequence[tuple[int, int]]): Heights and widths.
+
+    Raises:
+        RuntimeError: If the logarithms of scores, which are logits but for a constant, are
+            off by more than 1e-4, or an ROI is another one.
+    """
+    for size in sizes:
+        for n in BATCHES:
+            images = random_images(n, size, deployed.preprocess, seed=n)
+            with torch.no_grad():
+                expected, found = deployed(images), run(images)
+            for name, ours, theirs in zip(
+                deployed.output_names, expected, found, strict=True
+            ):
+                ours, theirs = ours.numpy(), np.asarray(theirs)
+                if name.endswith('scores') and name != 'roi_scores':
+                    ours, theirs = (np.log(x.clip(1e-20)) for x in (ours, theirs))
+                equal = name in ('accepted', 'rois', 'roi_valid', 'merged_box')
+                off = np.abs(ours.astype(float) - theirs).max() if ours.size else 0.0
+                # Not `off > 1e-4`, for NaN.
+                if not off <= (1e-3 if equal else 1e-4):
+                    raise RuntimeError(
+                        f'The exported model is wrong: {name} of {n} images of '
+                        f'{size[0]} x {size[1]} is off by {off:.2g}. The file is deleted.'
+                    )
+
+
+def _open_sizes(multiple, preprocess):
+    height, width = (torch.export.Dim(name, min=2, max=1024) for name in ('h', 'w'))
+    first = 1 if preprocess else 2
+    return {
+        0: torch.export.Dim('n', min=1, max=2**16),
+        first: multiple * height,
+        first + 1: multiple * width,
+    }
+
+
+def _trace(deployed, images, multiple):
+    sizes = _open_sizes(multiple, deployed.preprocess)
+    return torch.export.export(deployed, (images,), dynamic_shapes=(sizes,), strict=False)
+
+
+def _write_onnx(deployed, images, multiple, path, metadata):
+    import onnx
+
+    program = torch.onnx.export(
+        _trace(deployed, images, multiple),
+        input_names=['images'],
+        output_names=deployed.output_names,
+        dynamo=True,
+        verbose=False,
+    )
+    model = program.model_proto
+    _name_sizes(model.graph, deployed)
+    onnx.helper.set_model_props(model, {METADATA: json.dumps(metadata)})
+    onnx.save(model, path)
+
+
+def _name_sizes(graph, deployed):
+    """N, H and W in place of the names that PyTorch makes up."""
+    shape = graph.input[0].type.tensor_type.shape.dim
+    names = ('N', 'H', 'W', '') if deployed.preprocess else ('N', '', 'H', 'W')
+    names = {dim.dim_param: name for dim, name in zip(shape, names) if dim.dim_param}
+    for value in (*graph.input, *graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in names:
+                dim.dim_param = names[dim.dim_param]
+
+
+def _read_onnx(path):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    return lambda images: session.run(None, {'images': images.numpy()})
+
+
+def _write_torchscript(deployed, images, multiple, path, metadata):
+    traced = torch.jit.trace(deployed, images, check_trace=False)
+    torch.jit.save(traced, path, _extra_files={METADATA: json.dumps(metadata)})
+
+
+def _write_exported_program(deployed, images, multiple, path, metadata):
+    program = _trace(deployed, images, multiple)
+    with open(path, 'wb') as file:  # with a name, it must end in .pt2
+        torch.export.save(program, file, extra_files={METADATA: json.dumps(metadata)})
+
+
+def _read_torchscript(path):
+    return torch.jit.load(path)
+
+
+def _read_exported_program(path):
+    with open(path, 'rb') as file:
+        return torch.export.load(file).module()
+
+
+WRITERS: Dict[str, Tuple[Callable, Callable]] = {
+    'onnx': (_write_onnx, _read_onnx),
+    'torchscript': (_write_torchscript, _read_torchscript),
+    'exported_program': (_write_exported_program, _read_exported_program),
+}
+
+
+@contextmanager
+def _quiet():
+    """Without the warnings of tracing: the file is compared with the model."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield

@@ -1,0 +1,5 @@
+"""Prediction with exported models, without PyTorch and OpenMMLab.
+
+This package needs NumPy, Pillow and ONNX Runtime alone. ``apcnn_mm`` takes from it what
+both have in common.
+"""

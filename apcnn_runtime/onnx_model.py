@@ -1,0 +1,150 @@
+"""A model that tools/deployment/export.py has written, on pictures in files."""
+
+import json
+import os.path as osp
+from typing import Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+from .lines import STAGES, describe
+
+METADATA = 'apcnn_mm'
+
+
+class ONNXModel:
+    """An exported model and how pictures are made ready for it.
+
+    Args:
+        path (str): The ONNX file.
+
+    Attributes:
+        session (onnxruntime.InferenceSession): The model.
+        metadata (dict): What the file tells about itself.
+
+    Raises:
+        ValueError: If it is no such file, or one that takes no pictures.
+    """
+
+    def __init__(self, path: str):
+        try:
+            self.session = onnxruntime.InferenceSession(
+                path, providers=onnxruntime.get_available_providers()
+            )
+        except Exception as error:  # of ONNX Runtime's own classes
+            raise ValueError(f'{osp.abspath(path)} is no ONNX model: {error}') from error
+        metadata = self.session.get_modelmeta().custom_metadata_map.get(METADATA)
+        if metadata is None:
+            raise ValueError(
+                f'{osp.abspath(path)} was not written by tools/deployment/export.py.'
+            )
+        self.metadata = json.loads(metadata)
+        if not self.metadata['input'].startswith('uint8'):
+            raise ValueError(
+                f'{osp.abspath(path)} takes {self.metadata["input"]}, not pictures: export '
+                'it without --no-preprocess.'
+            )
+
+    def stream(
+        self, images: Sequence[str], batch_size: int = 1, top_k: int = 5
+    ) -> Iterator[dict]:
+        """Predict images one batch after the other.
+
+        Args:
+            images (Sequence[str]): Their paths.
+            batch_size (int): Batch size. Defaults to 1.
+            top_k (int): How many of the best classes to tell. Defaults to 5.
+
+        Yields:
+            dict: See :func:`describe`. For an image that cannot be read, its ``image`` and
+            ``error``.
+        """
+        for start in range(0, len(images), batch_size):
+            results, read = [], {}
+            for i in range(min(batch_size, len(images) - start)):
+                image = images[start + i]
+                results.append(dict(image=image))
+                try:
+                    read[i] = self.read(image)
+                except Exception as error:  # Pillow raises errors of all kinds
+                    results[i]['error'] = f'{type(error).__name__}: {error}'
+            if read:
+                batch = np.stack([pixels for pixels, _ in read.values()])
+                outputs = self.run(batch)
+                for row, (i, (_, size)) in enumerate(read.items()):
+                    found = {name: output[row] for name, output in outputs.items()}
+                    results[i] = self._describe(results[i]['image'], size, found, top_k)
+            yield from results
+
+    def read(self, path: str) -> Tuple[np.ndarray, Tuple[int, int]]:
+        """Read a picture and make it ready.
+
+        Args:
+            path (str): The file.
+
+        Returns:
+            tuple[np.ndarray, tuple[int, int]]: The pixels, uint8 RGB (H, W, 3), and width
+            and height of the picture, turned as its EXIF orientation says.
+
+        Raises:
+            OSError: If there is no such file, or it is none that Pillow reads.
+            ValueError: If it is no regular file.
+        """
+        if osp.exists(path) and not osp.isfile(path):  # opening a pipe would wait for ever
+            raise ValueError(f'{path} is a folder, pipe or device, not an image file.')
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            size = image.size
+            if image.mode.startswith('I'):  # 16 bits, which Pillow would cut off at 255
+                grey = np.asarray(image) // 256
+                image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+            image = image.convert('RGB')
+            image = image.resize(self.metadata['resize'], Image.Resampling.BILINEAR)
+        x, y = self._corner()
+        height, width = self.metadata['crop']
+        return np.asarray(image)[y : y + height, x : x + width], size
+
+    def run(self, images: np.ndarray) -> dict:
+        """The outputs of the model by their names, for (N, H, W, 3) uint8 RGB."""
+        names = self.metadata['outputs']
+        return dict(zip(names, self.session.run(names, {'images': images})))
+
+    def _corner(self) -> List[int]:
+        """x and y of the crop in the resized picture, rounded as mmcv's CenterCrop."""
+        sizes = zip(self.metadata['resize'], reversed(self.metadata['crop']))
+        return [max(0, round((resized - side) / 2)) for resized, side in sizes]
+
+    def _describe(self, image: Optional[str], size, found, top_k) -> dict:
+        stages = {
+            name: found[f'{name}_scores'] for name in STAGES if f'{name}_scores' in found
+        }
+        rois, merged_box = [], None
+        if 'rois' in found:
+            places = found['roi_valid'].nonzero()[0]
+            scale = np.array(self.metadata['resize']) / size
+
+            def to_original(boxes):
+                return ((boxes + np.array(self._corner() * 2)) / np.tile(scale, 2)).tolist()
+
+            rois = [
+                dict(box=box, level=self.metadata['roi_levels'][i], score=score)
+                for i, box, score in zip(
+                    places,
+                    to_original(found['rois'][places]),
+                    found['roi_scores'][places].tolist(),
+                )
+            ]
+            merged_box = to_original(found['merged_box'])
+        return describe(
+            image=image,
+            size=size,
+            scores=found['scores'],
+            stages=stages,
+            novelty=float(found['novelty']),
+            accepted=bool(found['accepted']) if self.metadata['has_threshold'] else None,
+            rois=rois,
+            merged_box=merged_box,
+            classes=self.metadata['classes'],
+            top_k=top_k,
+        )

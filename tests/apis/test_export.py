@@ -1,0 +1,308 @@
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from helpers import REPO, run_python
+from PIL import Image
+
+from apcnn_mm.apis import APCNNInferencer, export
+from apcnn_mm.apis.export import MINIMUM_TORCH, DeployedModel
+from apcnn_runtime.onnx_model import ONNXModel
+from tools import predict
+from tools.deployment import export as script
+from tools.deployment import predict_onnx
+
+NEW = tuple(map(int, torch.__version__.split('.')[:2])) >= MINIMUM_TORCH
+needs_new_torch = pytest.mark.skipif(
+    not NEW, reason=f'to export to ONNX takes PyTorch {MINIMUM_TORCH}'
+)
+# Runs a script as if PyTorch and OpenMMLab were not there.
+WITHOUT_TORCH = """
+import runpy, sys
+for name in ('torch', 'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'cv2', 'apcnn_mm'):
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+@pytest.fixture(scope='module')
+def exported(trained, tmp_path_factory):
+    """An ONNX file of the two-stage model, written as users do it."""
+    path = tmp_path_factory.mktemp('exported') / 'model.onnx'
+    done = run_python(
+        *('tools/deployment/export.py', trained.work_dir / 'apcnn_r18_minibirds.py'),
+        *(trained.checkpoint, '--out', path),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'the same as the model on random pictures' in done.stdout
+    assert [file.name for file in path.parent.iterdir()] == ['model.onnx']
+    return path
+
+
+@pytest.fixture(scope='module')
+def inferencer(trained):
+    return APCNNInferencer(
+        trained.work_dir / 'apcnn_r18_minibirds.py', trained.checkpoint, device='cpu'
+    )
+
+
+@needs_new_torch
+def test_what_an_onnx_file_tells(exported, inferencer):
+    onnx.checker.check_model(onnx.load(exported), full_check=True)
+    session = onnxruntime.InferenceSession(exported)
+    shapes = {x.name: x.shape for x in (*session.get_inputs(), *session.get_outputs())}
+    assert shapes == dict(
+        images=['N', 'H', 'W', 3],
+        **dict.fromkeys(['scores', 'raw_scores', 'refined_scores'], ['N', 6]),
+        **dict.fromkeys(['novelty', 'accepted'], ['N']),
+        rois=['N', 9, 4],
+        roi_scores=['N', 9],
+        roi_valid=['N', 9],
+        merged_box=['N', 4],
+    )
+    metadata = json.loads(session.get_modelmeta().custom_metadata_map['apcnn_mm'])
+    assert metadata['classes'] == list(inferencer.classes)
+    assert metadata['roi_levels'] == [0] * 5 + [1] * 3 + [2]
+    assert (metadata['resize'], metadata['crop']) == ([144, 144], [128, 128])
+    assert (metadata['stage'], metadata['multiple']) == ('both', 32)
+    assert (metadata['temperature'], metadata['has_threshold']) == (1, False)
+    assert metadata['mean'] == pytest.approx([123.675, 116.28, 103.53])
+    assert metadata['std'] == pytest.approx([58.395, 57.12, 57.375])
+    for size in ((100, 128), (128, 100)):
+        with pytest.raises(Exception):  # noqa: B017
+            session.run(None, dict(images=np.zeros((1, *size, 3), np.uint8)))
+
+
+@needs_new_torch
+@pytest.mark.parametrize('n, height, width', [(1, 64, 192), (5, 256, 96)])
+def test_parity_at_any_size(exported, inferencer, n, height, width):
+    """With what the whole model says, data preprocessor included."""
+    pictures = np.random.default_rng(n).integers(256, size=(n, height, width, 3))
+    outputs = ONNXModel(str(exported)).run(pictures.astype(np.uint8))
+    bgr = torch.tensor(pictures).permute(0, 3, 1, 2).flip(1)
+    with torch.no_grad():
+        samples = inferencer.model.test_step(dict(inputs=list(bgr.byte())))
+    for i, sample in enumerate(samples):
+        found = {name: torch.tensor(output[i]) for name, output in outputs.items()}
+        valid = found['roi_valid']
+        torch.testing.assert_close(found['rois'][valid], sample.rois)
+        torch.testing.assert_close(found['roi_scores'][valid], sample.roi_scores)
+        torch.testing.assert_close(found['merged_box'], sample.merged_box)
+        torch.testing.assert_close(found['scores'], sample.pred_score)
+        stages = torch.stack([found['raw_scores'], found['refined_scores']])
+        torch.testing.assert_close(stages, sample.stage_scores)
+        torch.testing.assert_close(found['novelty'], sample.novelty, atol=1e-5, rtol=1e-4)
+        assert found['accepted'] == sample.accepted
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Pictures of the size that the pipeline resizes to, a photograph, and no picture."""
+    folder = tmp_path / 'pictures'
+    (folder / 'sub').mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i, shape in enumerate([(144, 144, 3), (144, 144, 4), (144, 144)]):
+        pixels = rng.integers(256, size=shape, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / 'sub' / f'{i}.png')
+    grey = rng.integers(2**16, size=(144, 144), dtype=np.uint16)
+    Image.fromarray(grey).save(folder / '16 bits.png')
+    (folder / 'empty.jpg').touch()
+    return folder
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@needs_new_torch
+def test_the_lines_of_predict_without_pytorch(
+    exported, trained, pictures, tmp_path, run_main
+):
+    out = tmp_path / 'onnx.jsonl'
+    done = run_python(
+        *('-c', WITHOUT_TORCH, 'tools/deployment/predict_onnx.py', pictures, exported),
+        *('--out', out, '--batch-size', '2', '--top-k', '3'),
+    )
+    assert done.returncode == 0, done.stderr
+    done = run_main(
+        predict,
+        *(pictures, trained.work_dir / 'apcnn_r18_minibirds.py', trained.checkpoint),
+        *('--out', tmp_path / 'torch.jsonl', '--top-k', 3, '--num-workers', 0),
+    )
+    assert done.returncode == 0, done.stderr
+    lines, expected = read(out), read(tmp_path / 'torch.jsonl')
+    assert len(lines) == len(expected) == 5
+    for line, other in zip(lines, expected):
+        if other['error']:
+            assert line.keys() == other.keys() and line['image'] == other['image']
+            continue
+        # There is no taxonomy without the plugin.
+        assert list(line) == [key for key in other if key not in ('rollup', 'ranks')]
+        assert line['novelty'] == pytest.approx(other['novelty'], rel=1e-3)
+        for key in ('image', 'width', 'height', 'accepted', 'error'):
+            assert line[key] == other[key]
+        for key in ('top', 'raw', 'refined'):
+            assert [best['name'] for best in line[key]] == [
+                best['name'] for best in other[key]
+            ]
+            scores = [best['score'] for best in other[key]]
+            assert [best['score'] for best in line[key]] == pytest.approx(scores, rel=1e-4)
+        assert len(line['rois']) == len(other['rois'])
+        for roi, other_roi in zip(line['rois'], other['rois']):
+            assert roi['box'] == pytest.approx(other_roi['box'])
+            assert roi['level'] == other_roi['level']
+        assert line['merged_box'] == pytest.approx(other['merged_box'])
+
+
+@needs_new_torch
+def test_pictures_are_read_alike(exported, inferencer, tmp_path):
+    """A turned photograph that grows, and one that shrinks, to within a grey level."""
+    model = ONNXModel(str(exported))
+    y, x = np.mgrid[:300, :200] / 100
+    waves = [np.sin(3 * x + y), np.cos(2 * y), np.sin(x * y)]
+    photograph = (127 + 80 * np.stack(waves, axis=-1)).astype(np.uint8)
+    for name, size in (('small', (90, 60)), ('large', (300, 200))):
+        image = Image.fromarray(photograph[: size[0], : size[1]])
+        exif = image.getexif()
+        exif[0x0112] = 6  # turned by 90 degrees
+        path = tmp_path / f'{name}.jpg'
+        image.save(path, exif=exif, quality=95)
+        pixels, shape = model.read(str(path))
+        assert shape == size
+        data = inferencer.load(str(path))
+        expected = data['inputs'].permute(1, 2, 0).flip(-1).numpy().astype(int)
+        difference = np.abs(pixels - expected)
+        assert difference.mean() < 0.5 and difference.max() <= 3
+
+
+@needs_new_torch
+def test_mistakes_of_predict_onnx(exported, pictures, tmp_path, run_main):
+    out = tmp_path / 'out.jsonl'
+    (tmp_path / 'none.onnx').write_text('none')
+    for arguments, message in (
+        ((pictures, tmp_path / 'none.onnx'), 'none.onnx is no ONNX model'),
+        ((pictures, tmp_path / 'absent.onnx'), 'there is no file'),
+        ((tmp_path / 'absent', exported), 'there is no'),
+        ((pictures, exported, '--top-k', '0'), '--top-k must be at least 1'),
+    ):
+        done = run_main(predict_onnx, *arguments, '--out', out)
+        assert done.returncode and message in done.stderr, message
+    assert not out.exists()
+    done = run_main(predict_onnx, pictures / 'empty.jpg', exported, '--out', out)
+    assert done.returncode == 1 and 'No image could be predicted' in done.stderr
+    out.unlink()
+    (tmp_path / 'list.txt').write_text(f'{pictures}/sub/0.png\n')
+    for _ in range(2):
+        done = run_main(predict_onnx, tmp_path / 'list.txt', exported, '--out', out)
+        assert done.returncode == 0 and len(read(out)) == 1
+    assert '1 images are in' in done.stdout
+
+
+STAGE_OUTPUTS = dict(
+    both=['scores', 'raw_scores', 'refined_scores'],
+    raw=['scores', 'raw_scores'],
+    refined=['scores', 'refined_scores'],
+)
+ROI_OUTPUTS = ['rois', 'roi_scores', 'roi_valid', 'merged_box']
+ONE_STAGE = dict(stages='raw', roi_generator=None)
+FEW_ROIS = {'roi_generator.topk': (1, 1, 1)}  # which take half the time
+
+
+@pytest.mark.parametrize(
+    'format, stage, options',
+    [
+        pytest.param('onnx', 'raw', {'stages': 'raw', **FEW_ROIS}, marks=needs_new_torch),
+        pytest.param('exported_program', 'both', FEW_ROIS, marks=needs_new_torch),
+        ('torchscript', 'both', {}),
+        ('torchscript', 'both', {'neck.spatial': 'pathway'}),
+        ('torchscript', 'both', {'neck.spatial_gate': 'foreground'}),
+        ('torchscript', 'refined', dict(refine_at='input')),
+        ('torchscript', 'raw', {}),
+        ('torchscript', 'raw', ONE_STAGE),
+        ('torchscript', 'raw', {**ONE_STAGE, 'neck.spatial': None}),
+    ],
+)
+def test_formats_and_models(tiny_model, tmp_path, format, stage, options):
+    """Each is compared with the model, and takes normalised images as well."""
+    torch.manual_seed(0)
+    model = tiny_model(test_cfg=dict(stage=stage), **options).eval()
+    images = torch.randn(4, 3, 160, 64)
+    model.head.calibrator.temperature.fill_(1.7)
+    with torch.no_grad():
+        novelty = model(images, mode='predict')[0].novelty
+        model.head.calibrator.threshold.copy_(novelty)
+        samples = model(images, mode='predict')
+    path = tmp_path / 'model.file'
+    export.export(model, str(path), (64, 96), format, preprocess=False)
+    run = export.WRITERS[format][1](str(path))
+    names = DeployedModel(model).output_names
+    rois = ROI_OUTPUTS if options.get('roi_generator', True) else []
+    assert names == STAGE_OUTPUTS[stage] + ['novelty', 'accepted'] + rois
+    with torch.no_grad():
+        found = dict(zip(names, map(torch.as_tensor, run(images))))
+    scores = torch.stack([sample.pred_score for sample in samples])
+    torch.testing.assert_close(found['scores'], scores, atol=1e-5, rtol=1e-4)
+    # The first one is the threshold itself.
+    accepted = torch.stack([sample.accepted for sample in samples])
+    assert torch.equal(found['accepted'][1:], accepted[1:])
+
+
+def test_a_wrong_file_is_deleted(tiny_model, tmp_path, monkeypatch):
+    path = tmp_path / 'model.pt'
+    path.write_text('earlier')
+    write, read = export.WRITERS['torchscript']
+
+    def write_another(deployed, *args):
+        write(DeployedModel(tiny_model().eval(), deployed.preprocess), *args)
+
+    monkeypatch.setitem(export.WRITERS, 'torchscript', (write_another, read))
+    with pytest.raises(RuntimeError, match='scores of 1 images of 64 x 64 is off by'):
+        export.export(tiny_model().eval(), str(path), (64, 64), 'torchscript')
+    assert [file.name for file in tmp_path.iterdir()] == ['model.pt']
+    assert path.read_text() == 'earlier'
+
+
+def test_mistakes(tiny_model, tmp_path, run_main, monkeypatch):
+    path = str(tmp_path / 'model.pt')
+    model = tiny_model(test_cfg=dict(stage='cascade', threshold=0.5))
+    with pytest.raises(ValueError, match="model.test_cfg.stage to 'both' or 'raw'"):
+        export.export(model, path, (64, 64))
+    with pytest.raises(ValueError, match='multiples of 32.*60 x 64'):
+        export.export(tiny_model(), path, (60, 64), 'torchscript')
+    config = 'configs/apcnn_r18_minibirds.py'
+    done = run_main(script, config, __file__, '--out', tmp_path)
+    assert done.returncode == 2 and 'is a folder' in done.stderr
+    monkeypatch.setattr(torch, '__version__', '2.4.1+cpu')
+    done = run_main(script, config, __file__, '--out', path)
+    assert done.returncode == 2 and 'needs PyTorch 2.6 or later' in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pipelines_that_cannot_be_exported():
+    load, pack = dict(type='LoadImageFromFile'), dict(type='PackInputs')
+    resize = dict(type='AntialiasedResize', scale=(80, 64))
+    crop = dict(type='CenterCrop', crop_size=70)
+    read = script.read_pipeline
+    assert read([load, resize, pack]) == dict(resize=[80, 64], crop=[64, 80])
+    assert read([load, resize, crop, pack]) == dict(resize=[80, 64], crop=[64, 70])
+    for pipeline in (
+        [load, crop, pack],
+        [load, crop, resize, pack],
+        [load, resize, resize],
+    ):
+        with pytest.raises(ValueError, match='cannot be exported'):
+            read(pipeline)
+    with pytest.raises(ValueError, match='no AntialiasedResize'):
+        read([load, pack])
+    with pytest.raises(ValueError, match='in colour'):
+        read([dict(load, color_type='grayscale'), resize, pack])
+
+
+def test_the_runtime_takes_nothing_of_the_plugin():
+    """Nor of what the plugin is built on."""
+    for file in (REPO / 'apcnn_runtime').glob('*.py'):
+        assert 'apcnn_mm import' not in file.read_text()
