@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 from datetime import timedelta
-from typing import Optional
+from typing import List, Optional
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
@@ -29,6 +29,7 @@ class OptionsAction(DictAction):
 
     def __call__(self, parser, namespace, values, option_string=None):
         """Add the options to those that the namespace has."""
+        namespace.typed_options = [*getattr(namespace, 'typed_options', []), *values]
         paths, others = {}, []
         for option in values:
             key, equals, value = option.partition('=')
@@ -77,6 +78,19 @@ def add_arguments(parser: argparse.ArgumentParser, checkpoint: bool = False):
         'model.test_cfg.stage=raw. Paths are taken as typed. Lists and tuples: '
         'key="[a,b]" or key="(a,b)"',
     )
+
+
+def typed_options(args: argparse.Namespace) -> List[str]:
+    """The options of a command line as they were typed, for another command.
+
+    Args:
+        args (Namespace): What a parser with :func:`add_arguments` has made of it.
+
+    Returns:
+        list[str]: ``--cfg-options`` and what follows; nothing without it.
+    """
+    options = getattr(args, 'typed_options', [])
+    return ['--cfg-options', *options] if options else []
 
 
 def _existing_file(path):

@@ -14,6 +14,8 @@ WARNINGS = (
     "'pin_memory' argument is set as true but no accelerator is found",
     # mmcv on VGG with batch normalisation: ImageNet weights have these biases.
     'Unnecessary conv bias before batch/instance norm',
+    # PyTorch on a machine with fewer cores than a config has workers: they take turns.
+    'This DataLoader will create',
     # torchvision without its image readers: mmcv reads the images here.
     'Failed to load image Python extension',
 )
@@ -27,6 +29,8 @@ LOGGED = (
     # mmengine's checkpoint hook about mmengine's file client.
     '"FileClient" will be deprecated in future',
     '"HardDiskBackend" is the alias of "LocalBackend"',
+    # mmengine about each of hundreds of parameters whose learning rate is another one.
+    'paramwise_options -- ',
 )
 
 
@@ -50,6 +54,6 @@ def silence():
             print_log(msg, *args, **kwargs)
 
     # Where mmpretrain takes it from, and where mmengine has taken it already.
-    logging.print_log = import_module('mmengine.fileio.file_client').print_log = (
-        print_others
-    )
+    logging.print_log = print_others
+    for name in ('fileio.file_client', 'optim.optimizer.default_constructor'):
+        import_module(f'mmengine.{name}').print_log = print_others

@@ -3,7 +3,6 @@
 import warnings
 from importlib import import_module
 
-import mmengine.logging
 import pytest
 from helpers import run_python
 
@@ -54,8 +53,14 @@ def test_warning_that_cannot_be_filtered(monkeypatch):
     assert [str(warning.message) for warning in caught] == ['Beware']
 
 
+# Where the messages come from.
+LOGGING = ('logging', 'fileio.file_client', 'optim.optimizer.default_constructor')
+
+
 @pytest.mark.parametrize('text', LOGGED)
-def test_log(text, capsys):
-    mmengine.logging.print_log(f'{text}, and so on.')
-    mmengine.logging.print_log(f'Beware: {text}')
+@pytest.mark.parametrize('module', LOGGING)
+def test_log(module, text, capsys):
+    print_log = import_module(f'mmengine.{module}').print_log
+    print_log(f'{text}, and so on.')
+    print_log(f'Beware: {text}')
     assert capsys.readouterr().out.splitlines() == [f'Beware: {text}']

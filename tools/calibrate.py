@@ -14,11 +14,10 @@ novelty finds them, to choose one by ``--score``.
 import argparse
 import os
 import os.path as osp
-import shlex
 import sys
 from copy import deepcopy
 
-import _script  # noqa: F401
+import _script
 import torch
 from mmengine.runner import CheckpointLoader, Runner, save_checkpoint
 from mmengine.runner.checkpoint import get_state_dict, weights_to_cpu
@@ -34,7 +33,7 @@ from apcnn_mm.evaluation.calibration import (
     share_below,
 )
 from apcnn_mm.geometry import gives_one_size
-from apcnn_mm.launch import add_arguments, load_config
+from apcnn_mm.launch import add_arguments, load_config, typed_options
 from apcnn_mm.models.calibrator import COLDEST, SCORES
 
 SEEN = """\
@@ -214,9 +213,12 @@ def main():
     state_dict = weights_to_cpu(get_state_dict(model))
     save_checkpoint(dict(meta=meta, state_dict=state_dict), args.out + '.tmp')
     os.replace(args.out + '.tmp', args.out)
-    print(
-        f'\nWritten: {osp.abspath(args.out)}\nNext:\n    python tools/predict.py IMAGES '
-        f'{shlex.quote(args.config)} {shlex.quote(args.out)} --out results.jsonl'
+    print(f'\nWritten: {osp.abspath(args.out)}')
+    _script.print_next(
+        [
+            *('predict', 'NEW_PICTURES', args.config, args.out),
+            *('--out', 'results.csv', '--format', 'csv', *typed_options(args)),
+        ]
     )
 
 

@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 
-import _script  # noqa: F401
+import _script
 
 from apcnn_mm.datasets.check import check_datasets
 from apcnn_mm.launch import add_arguments, load_config
@@ -36,6 +36,7 @@ def main():
         print(f'\nNot ready for training. Problems, listed above: {len(problems)}.')
     else:
         print('\nAll is well: the data are ready for training.')
+        _script.print_next(['train', *sys.argv[1:]])
     return 1 if problems else 0
 
 

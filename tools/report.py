@@ -15,14 +15,14 @@ import sys
 import tempfile
 from datetime import datetime
 
-import _script  # noqa: F401
+import _script
 from mmengine.utils import track_iter_progress
 
 from apcnn_mm.apis import APCNNInferencer
 from apcnn_mm.arguments import check_number
 from apcnn_mm.datasets.split import difference_hash
 from apcnn_mm.datasets.splits import build_splits
-from apcnn_mm.launch import add_arguments, load_config
+from apcnn_mm.launch import add_arguments, load_config, typed_options
 
 try:
     from apcnn_mm import analysis
@@ -53,6 +53,10 @@ def parse_args():
         '--folds',
         help="the work directory of mmpretrain's kfold-cross-valid.py, for --labels. "
         'Without it, the model judges labels that it was trained on',
+    )
+    parser.add_argument(
+        '--taxonomy',
+        help='a CSV file with the classes and the names above them',
     )
     parser.add_argument('--batch-size', type=int, default=16)
     parser.add_argument('--num-workers', type=int, default=2, help='that read the images')
@@ -119,9 +123,11 @@ def write_labels(args, cfg, inferencer, training, folder):
 
 
 def make_report(args, folder):
-    """Write the pages into a folder that is not there yet."""
+    """Write the pages into a new folder; whether the checkpoint is calibrated."""
     cfg = load_config(args.config, args.cfg_options)
-    inferencer = APCNNInferencer(cfg, args.checkpoint, device=args.device)
+    inferencer = APCNNInferencer(
+        cfg, args.checkpoint, device=args.device, taxonomy=args.taxonomy
+    )
     classes = inferencer.classes
     try:
         if args.images:
@@ -146,6 +152,7 @@ def make_report(args, folder):
     )
     if args.labels:
         write_labels(args, cfg, inferencer, training, folder)
+    return inferencer.has_threshold
 
 
 def main():
@@ -158,12 +165,19 @@ def main():
         sys.exit(f'{args.out} cannot be written: {error}')
     with unfinished:
         folder = osp.join(unfinished.name, 'report')
-        make_report(args, folder)
+        is_calibrated = make_report(args, folder)
         # A report is whole, or that of before.
         if osp.isdir(args.out):
             shutil.rmtree(args.out)
         os.replace(folder, args.out)
     print(f'\nThe report is complete. Open {osp.join(args.out, "index.html")}')
+    if not is_calibrated:
+        folder = osp.dirname(args.checkpoint) if osp.isfile(args.checkpoint) else ''
+        out = osp.join(folder, 'calibrated.pth')
+        options = typed_options(args)
+        _script.print_next(
+            ['calibrate', args.config, args.checkpoint, '--out', out, *options]
+        )
 
 
 if __name__ == '__main__':

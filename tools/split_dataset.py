@@ -7,10 +7,10 @@ one side. OUT gets links to the pictures, which take no space, or copies (``--co
 """
 
 import argparse
-import shlex
+import os.path as osp
 import sys
 
-import _script  # noqa: F401
+import _script
 
 from apcnn_mm.datasets.split import split_folders
 
@@ -45,11 +45,12 @@ def main():
         numbers = [counts[split][name] for split in counts]
         empty = '' if all(numbers) else '  (too few, or all nearly the same)'
         print(''.join(f'{number:8}' for number in numbers) + f'  {name}{empty}')
-    print(
-        '\nNext:\n    python tools/check_dataset.py '
-        'configs/apcnn_mobilenetv2_folder_224.py '
-        f'--cfg-options data_root={shlex.quote(args.out)}'
-    )
+    configs = osp.join(osp.dirname(__file__), '../configs')
+    config = _script.short_path(osp.join(configs, 'apcnn_mobilenetv2_folder_224.py'))
+    options = [f'data_root={args.out}']
+    if args.test:
+        options.append('test_dataloader.dataset.split=test')
+    _script.print_next(['check_dataset', config, '--cfg-options', *options])
 
 
 if __name__ == '__main__':

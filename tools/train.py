@@ -7,8 +7,9 @@ import os
 import os.path as osp
 from urllib.error import URLError
 
-import _script  # noqa: F401
+import _script
 from mmengine.config import ConfigDict
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -150,6 +151,21 @@ def train(cfg):
         ) from None
 
 
+def print_next(cfg):
+    """What to do with the last checkpoint, by the config in the work directory."""
+    last = osp.join(cfg.work_dir, 'last_checkpoint')
+    if not is_main_process() or not cfg.get('test_dataloader') or not osp.isfile(last):
+        return
+    with open(last) as file:
+        checkpoint = osp.join(cfg.work_dir, osp.basename(file.read()))
+    config = osp.join(cfg.work_dir, osp.basename(cfg.filename))
+    report, calibrated = (osp.join(cfg.work_dir, n) for n in ('report', 'calibrated.pth'))
+    _script.print_next(
+        ['report', config, checkpoint, '--out', report],
+        ['calibrate', config, checkpoint, '--out', calibrated],
+    )
+
+
 def main():
     args = parse_args()
     cfg = read_config(args)
@@ -158,6 +174,7 @@ def main():
     check_resume(cfg)
     init_distributed_on_cpu(cfg)
     train(cfg)
+    print_next(cfg)
 
 
 if __name__ == '__main__':

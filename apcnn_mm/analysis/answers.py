@@ -19,7 +19,7 @@ from apcnn_runtime.files import IMAGE_EXTENSIONS, find_files
 
 from ..apis import APCNNInferencer
 from ..datasets.classes import to_nfc
-from ..evaluation import ObjectLocalization
+from ..evaluation import ObjectLocalization, TaxonomyAccuracy
 
 
 class Answers(NamedTuple):
@@ -53,6 +53,12 @@ class Evaluation(NamedTuple):
         localization (dict[str, float]): The measures of :class:`ObjectLocalization`, {}
             where there are no boxes of objects.
         unreadable (dict[str, str]): Why the other pictures could not be predicted.
+        novelty (np.ndarray, optional): (N, ), how little each picture looks like one of the
+            classes.
+        accepted (np.ndarray, optional): (N, ), whether it counts as one of them, None for a
+            checkpoint without a threshold.
+        taxonomy (dict[str, float], optional): The measures of :class:`TaxonomyAccuracy`,
+            None without a taxonomy.
     """
 
     classes: List[str]
@@ -62,6 +68,9 @@ class Evaluation(NamedTuple):
     stages: Dict[str, Answers]
     localization: Dict[str, float]
     unreadable: Dict[str, str]
+    novelty: Optional[np.ndarray] = None
+    accepted: Optional[np.ndarray] = None
+    taxonomy: Optional[Dict[str, float]] = None
 
 
 def split_samples(dataset: dict, classes: Optional[Sequence[str]] = None) -> List[dict]:
@@ -162,7 +171,13 @@ def evaluate(
         ValueError: If no picture could be predicted.
     """
     localization = ObjectLocalization(roi_generator=inferencer.model.roi_generator)
+    classes = list(inferencer.classes or map(str, range(inferencer.model.head.num_classes)))
+    ranks = None
+    if inferencer.taxonomy is not None:
+        ranks = TaxonomyAccuracy(inferencer.taxonomy.file, confidence=inferencer.confidence)
+        ranks.dataset_meta = dict(classes=classes)
     paths, labels, scores, unreadable = [], [], [], {}
+    novelty, accepted = [], []
     stages = {name: [] for name in inferencer.stage_names}
     stream = inferencer.stream([s['img_path'] for s in samples], batch_size, num_workers)
     for sample, (path, outcome) in zip(
@@ -176,6 +191,11 @@ def evaluate(
         paths.append(path)
         labels.append(int(sample['gt_label']))
         scores.append(outcome.pred_score.float().cpu().numpy())
+        novelty.append(float(outcome.novelty))
+        accepted.append(bool(outcome.accepted))
+        if ranks is not None:
+            label = torch.tensor([labels[-1]])
+            ranks.process(None, [dict(pred_score=outcome.pred_score, gt_label=label)])
         for name, stage in zip(stages, outcome.stage_scores.float().cpu()):
             stages[name].append((int(stage.argmax()), float(stage.max())))
         if 'object_box' in sample:
@@ -187,9 +207,8 @@ def evaluate(
             f'None of the {len(samples)} pictures could be predicted, such as {path}: '
             f'{error}'
         )
-    classes = inferencer.classes or map(str, range(inferencer.model.head.num_classes))
     return Evaluation(
-        list(classes),
+        classes,
         paths,
         np.array(labels),
         np.stack(scores),
@@ -200,6 +219,9 @@ def evaluate(
         },
         localization.compute_metrics(localization.results),
         unreadable,
+        np.array(novelty),
+        np.array(accepted) if inferencer.has_threshold else None,
+        ranks.compute_metrics(ranks.results) if ranks is not None else None,
     )
 
 

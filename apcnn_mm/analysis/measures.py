@@ -3,7 +3,7 @@
 N is the number of pictures, C that of classes.
 """
 
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from scipy.stats import binomtest
@@ -112,6 +112,23 @@ class Agreement(NamedTuple):
     right: int
 
 
+class Acceptance(NamedTuple):
+    """Pictures by whether they count as one of the classes.
+
+    Attributes:
+        text (str): Which pictures.
+        share (Share): How many of all they are.
+        right (Share, optional): How many of them are answered rightly, None if there are
+            none.
+        novelty (float): Their median novelty, NaN if there are none.
+    """
+
+    text: str
+    share: Share
+    right: Optional[Share]
+    novelty: float
+
+
 def measure_classes(labels: np.ndarray, answers: np.ndarray, classes: int) -> ClassMeasures:
     """Precision, recall and F1 of each class.
 
@@ -207,5 +224,27 @@ def compare_stages(evaluation: Evaluation) -> Tuple[Dict[str, Share], List[Agree
     accuracies = {name: Share(int(hits.sum()), len(labels)) for name, hits in right.items()}
     return accuracies, [
         Agreement(text, int(group.sum()), int(right['both'][group].sum()))
+        for text, group in groups.items()
+    ]
+
+
+def measure_acceptance(evaluation: Evaluation) -> List[Acceptance]:
+    """Whether the pictures that the model accepts are those that it knows.
+
+    Returns:
+        list[Acceptance]: The accepted pictures and the others; [] for a checkpoint without
+        a threshold.
+    """
+    if evaluation.accepted is None:
+        return []
+    right = evaluation.scores.argmax(axis=1) == evaluation.labels
+    groups = {'accepted': evaluation.accepted, 'not accepted': ~evaluation.accepted}
+    return [
+        Acceptance(
+            text,
+            Share(int(group.sum()), len(group)),
+            Share(int(right[group].sum()), int(group.sum())) if group.any() else None,
+            float(np.median(evaluation.novelty[group])) if group.any() else np.nan,
+        )
         for text, group in groups.items()
     ]

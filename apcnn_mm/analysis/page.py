@@ -16,6 +16,7 @@ from .measures import (
     Share,
     compare_stages,
     count_confusions,
+    measure_acceptance,
     measure_classes,
     measure_reliability,
     measure_risk,
@@ -133,6 +134,8 @@ def write_report(
         reliability=reliability,
         risk=risk,
         points=[(risk.coverage[i], 1 - risk.risk[i], risk.threshold[i]) for i in points],
+        acceptance=measure_acceptance(evaluation),
+        taxonomy=evaluation.taxonomy,
         localization=evaluation.localization,
         curves={name: y for name, (_, y) in curves.items()},
         unreadable=[

@@ -38,6 +38,24 @@ def test_answers_are_the_models(inferencer, samples):
             assert answers.scores[i] == pytest.approx(float(scores.max()), rel=1e-5)
 
 
+def test_novelty_and_ranks(inferencer, samples, monkeypatch):
+    """Of a checkpoint with a threshold, and of the taxonomy in its config."""
+    with monkeypatch.context() as patch:
+        patch.setattr(inferencer, 'taxonomy', None)
+        evaluation = evaluate(inferencer, samples)
+    assert evaluation.accepted is None and evaluation.taxonomy is None
+    middle = float(np.sort(evaluation.novelty)[5:7].mean())
+    calibrator = inferencer.model.head.calibrator
+    monkeypatch.setattr(calibrator, 'threshold', torch.tensor(middle))
+    monkeypatch.setattr(inferencer, 'has_threshold', True)
+    evaluation = evaluate(inferencer, samples)
+    assert evaluation.accepted.tolist() == (evaluation.novelty <= middle).tolist()
+    assert evaluation.accepted.sum() == 6
+    right = evaluation.scores.argmax(axis=1) == evaluation.labels
+    assert evaluation.taxonomy['accuracy_class'] == pytest.approx(100 * right.mean())
+    assert evaluation.taxonomy['accuracy_family'] >= 100 * right.mean()
+
+
 def test_one_stage(inferencer, samples, monkeypatch):
     monkeypatch.setattr(inferencer.model, 'test_stage', 'raw')
     evaluation = evaluate(inferencer, samples[:2])

@@ -10,6 +10,7 @@ from apcnn_mm.analysis.measures import (
     Share,
     compare_stages,
     count_confusions,
+    measure_acceptance,
     measure_classes,
     measure_reliability,
     measure_risk,
@@ -131,3 +132,21 @@ def test_stages():
     assert [group[1:] for group in groups] == [(2, 2), (1, 1), (1, 0), (1, 0), (1, 1)]
     only = evaluation._replace(stages={'raw': evaluation.stages['raw']})
     assert compare_stages(only) == ({}, [])
+
+
+def test_acceptance():
+    """Of five pictures two are not accepted, of which one is right."""
+    scores = np.eye(3)[[0, 1, 2, 0, 1]]
+    labels = np.array([0, 1, 0, 0, 0])
+    evaluation = Evaluation(list('abc'), list('vwxyz'), labels, scores, {}, {}, {})
+    assert measure_acceptance(evaluation) == []
+    evaluation = evaluation._replace(
+        novelty=np.array([0.1, 0.2, 0.4, 0.8, 0.9]),
+        accepted=np.array([True, True, True, False, False]),
+    )
+    accepted, others = measure_acceptance(evaluation)
+    assert accepted == ('accepted', Share(3, 5), Share(2, 3), 0.2)
+    assert others == ('not accepted', Share(2, 5), Share(1, 2), pytest.approx(0.85))
+    everything = evaluation._replace(accepted=np.ones(5, bool))
+    accepted, others = measure_acceptance(everything)
+    assert (accepted.share, others.share, others.right) == (Share(5, 5), Share(0, 5), None)

@@ -39,6 +39,9 @@ def evaluation():
         NAMES,
         localization={'mIoU': 43.21, 'auc_level0': 0.4321},
         unreadable={'/a\udcff.jpg': 'no <i>picture</i>'},
+        novelty=np.linspace(0, 0.8, 9),
+        accepted=np.arange(9) < 8,
+        taxonomy={'accuracy_class': 66.66, 'rollup_depth': 1.25},
     )
 
 
@@ -141,6 +144,9 @@ def test_what_it_says(page):
     assert 'balanced accuracy 72.2 %' in text
     assert 'jay : 2 of 4 taken for </script>' in text
     assert 'mIoU 43.2 auc_level0 0.432' in text
+    assert 'accepted 8 88.9 % 75.0 % 0.35' in text
+    assert 'not accepted 1 11.1 % 0.0 % 0.8' in text
+    assert 'accuracy class 66.7 % rollup depth 1.25' in text
     assert '/a?.jpg: no <i>picture</i>' in text and '<config>?' in text
     rows = re.findall('<tr id="class-(\\d)">', page.read_text())
     assert rows == ['0', '3', '1', '2']  # most trouble first, no pictures last
@@ -170,7 +176,9 @@ def test_nothing_to_show(labels, tmp_path):
     write_report(tmp_path, evaluation, draw, {}, {})
     page = check_page(tmp_path / 'index.html')
     assert not {'pairs', 'stages', 'localization', 'unreadable'} & set(page.ids)
-    assert 'There is no log' in ' '.join(page.text)
+    text = ' '.join(page.text)
+    assert 'There is no log' in text and 'has no threshold for strangers' in text
+    assert not {'acceptance', 'taxonomy'} & set(page.ids)
 
 
 def test_in_the_browser(page, tmp_path):

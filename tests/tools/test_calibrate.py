@@ -52,6 +52,11 @@ def test_temperature_and_threshold_are_in_the_checkpoint(
     )
     assert 'The validation split.' in text and 'On these 18 images' in text
     assert 'WARNING' not in text
+    checkpoint = tmp_path / 'calibrated.pth'
+    assert text.endswith(
+        f'Next:\n    python tools/predict.py NEW_PICTURES {with_validation} {checkpoint} '
+        '--out results.csv --format csv --cfg-options test_dataloader.num_workers=0\n'
+    )
     calibrator = inferencer.model.head.calibrator
     plain = APCNNInferencer(str(with_validation), trained.checkpoint)
     (before,), (after,) = plain(image, top_k=6), inferencer(image, top_k=6)
@@ -75,7 +80,6 @@ def test_temperature_and_threshold_are_in_the_checkpoint(
     ]
     assert sum(line['accepted'] for line in inferencer(images)) == 18
     # The scripts
-    checkpoint = tmp_path / 'calibrated.pth'
     out = tmp_path / 'out.jsonl'
     workers = ['--num-workers', 0]
     done = run_main(predict, image, with_validation, checkpoint, '--out', out, *workers)

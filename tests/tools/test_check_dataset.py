@@ -14,7 +14,11 @@ def test_good_data(run_main, minibirds):
     )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     assert 'train: 18 images, 6 classes' in done.stdout
-    assert done.stdout.splitlines()[-1] == ('All is well: the data are ready for training.')
+    assert '\nAll is well: the data are ready for training.\n\nNext:\n' in done.stdout
+    command = (
+        f'python tools/train.py {MINIBIRDS_CONFIG} --cfg-options data_root={minibirds}'
+    )
+    assert done.stdout.splitlines()[-1].startswith(f'    {command}')
 
 
 @pytest.mark.parametrize('where', ['right', 'wrong'])

@@ -24,6 +24,11 @@ def test_report_of_a_training(report, run_main, trained, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     folder = tmp_path / 'report'
     assert f'Open {folder / "index.html"}' in done.stdout
+    trained_files = f'{trained.work_dir}/apcnn_r18_minibirds.py {trained.checkpoint}'
+    calibrated = trained.work_dir / 'calibrated.pth'
+    assert done.stdout.endswith(
+        f'Next:\n    python tools/calibrate.py {trained_files} --out {calibrated}\n'
+    )
     assert {path.name for path in tmp_path.iterdir()} == {'report'}
     assert {path.name for path in folder.iterdir()} == script.PAGES
     out = tmp_path / 'metrics.json'

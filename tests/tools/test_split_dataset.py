@@ -17,5 +17,9 @@ def test_command(run_main, tmp_path):
     done = run_main(*command)
     assert done.returncode == 0, done.stderr
     assert '       4       1  jay\n       4       1  wren\n' in done.stdout
-    assert f"data_root='{out}'\n" in done.stdout
+    check = 'tools/check_dataset.py configs/apcnn_mobilenetv2_folder_224.py'
+    assert f"Next:\n    python {check} --cfg-options 'data_root={out}'\n" in done.stdout
     assert f'Nothing was made: {out} is there already' in run_main(*command).stderr
+    done = run_main(*command[:3], tmp_path / 'three', '--test', '0.2')
+    options = f'data_root={tmp_path}/three test_dataloader.dataset.split=test'
+    assert f'{check} --cfg-options {options}\n' in done.stdout

@@ -77,6 +77,11 @@ def test_own_folder(run_main, tmp_path):
     checkpoint = torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=False)
     assert checkpoint['meta']['dataset_meta']['classes'] == ('jay', 'owl', 'wren')
     assert 'accuracy/top1' in done.stdout + done.stderr
+    trained = f'{tmp_path}/run/apcnn_r50_folder.py {tmp_path}/run/epoch_1.pth'
+    assert done.stdout.endswith(
+        f'Next:\n    python tools/report.py {trained} --out {tmp_path}/run/report\n'
+        f'    python tools/calibrate.py {trained} --out {tmp_path}/run/calibrated.pth\n'
+    )
 
     for wrong in (2, 4):
         done = run_main(script, *leaf, f'model.head.num_classes={wrong}')
