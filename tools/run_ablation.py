@@ -58,6 +58,7 @@ TABLES = {
         ('zoom-in, random', 'zoom_random', {ACCURACY: 87.3}),
         ('both, ROI', 'both_roi', {ACCURACY: 88.4}),
         ('both, random', 'both_random', {ACCURACY: 87.6}),
+        ('both, centre', 'both_center', {}),  # beyond the paper
     ],
     5: [
         ('Input image', 'refine_input', {ACCURACY: 88.1}),
