@@ -1,27 +1,13 @@
-"""Pages in headless Chromium, without a driver: the page itself tells what it does."""
+"""Pages in headless Chromium, without a driver."""
 
 import base64
-import html
 import json
 import os
-import re
 import shutil
 import subprocess
 import time
 
 import pytest
-
-# A click, and so on, as a user would do it; what it returns is told in the title.
-SCRIPT = """
-<script>
-addEventListener('load', async () => {
-  let result;
-  try { result = {value: await (async () => {%s})()}; }
-  catch (error) { result = {error: String(error)}; }
-  document.title = JSON.stringify(result);
-});
-</script>
-"""
 
 
 def in_browser(path, script, folder):
@@ -32,37 +18,17 @@ def in_browser(path, script, folder):
         script (str): The body of an asynchronous function.
         folder (Path): For what the browser remembers.
     """
-    chromium = shutil.which('chromium')
-    if chromium is None:
-        pytest.skip('there is no chromium (Debian: apt-get install chromium)')
-    page = path.with_name(f'tested_{path.name}')
-    text = path.read_text(encoding='utf-8')
-    page.write_text(text.replace('</body>', SCRIPT % script + '</body>'), encoding='utf-8')
-    try:
-        done = subprocess.run(
-            [
-                chromium,
-                *('--headless', '--no-sandbox', '--disable-gpu', '--enable-logging=stderr'),
-                *('--host-resolver-rules=MAP * ~NOTFOUND', f'--user-data-dir={folder}'),
-                *('--window-size=1300,900', '--virtual-time-budget=20000', '--dump-dom'),
-                page.as_uri(),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
+    with Browser(path.as_uri(), folder) as browser:
+        browser.wait_for(
+            "location.protocol === 'file:' && document.readyState === 'complete'"
         )
-    finally:
-        page.unlink()
-    said = [line for line in done.stderr.splitlines() if 'CONSOLE' in line]
-    assert not said, said
-    (title,) = re.findall('<title>(.*?)</title>', done.stdout, re.DOTALL)
-    result = json.loads(html.unescape(title))
-    assert 'error' not in result, result
-    return result.get('value')
+        value = browser.evaluate(f'(async () => {{{script}}})()')
+        assert browser.said == []
+        return value
 
 
 class Browser:
-    """Headless Chromium with a served page, by its protocol of commands over pipes.
+    """Headless Chromium with a page, by its protocol of commands over pipes.
 
     What the page loads from anywhere but this machine fails, and is in ``said``.
 
@@ -123,15 +89,17 @@ class Browser:
                 self.said.append(answer['params'])
             if answer.get('method') == 'Network.requestWillBeSent':
                 url = answer['params']['request']['url']
-                if not url.startswith(('http://127.0.0.1:', 'data:', 'blob:')):
+                if not url.startswith(('http://127.0.0.1:', 'file:', 'data:', 'blob:')):
                     self.said.append(url)
             if answer.get('id') == self._number:
                 assert 'error' not in answer, answer
                 return answer['result']
 
     def evaluate(self, script):
-        """The value of an expression in the page."""
-        result = self.command('Runtime.evaluate', expression=script, returnByValue=True)
+        """The value of an expression in the page, or of what it promises."""
+        result = self.command(
+            'Runtime.evaluate', expression=script, returnByValue=True, awaitPromise=True
+        )
         assert 'exceptionDetails' not in result, result
         return result['result'].get('value')
 
