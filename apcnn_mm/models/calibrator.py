@@ -181,7 +181,8 @@ def fit_threshold(novelty: Tensor, accept: float) -> float:
             f'{least} of them are needed to find the threshold, not {len(novelty)}. Use '
             'more images, or accept fewer.'
         )
-    return novelty.sort().values[rank - 1].item()
+    # Halfway to the next one: in another batch, scores are rounded otherwise.
+    return novelty.sort().values[rank - 1 : rank + 1].mean().item()
 
 
 def find_other_stage(meta: dict, stage: str) -> Optional[str]:
