@@ -20,7 +20,6 @@ from mmengine.utils import track_iter_progress
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.registry import TRANSFORMS
 from mmpretrain.structures import DataSample
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from apcnn_runtime.lines import best, describe
@@ -251,8 +250,6 @@ class APCNNInferencer(ImageClassificationInferencer):
         outcomes = list(batch.errors)
         for places, inputs, samples in batch.groups:
             predictions = self.forward(dict(inputs=inputs, data_samples=samples))
-            if self._device.type != 'cpu':
-                copy_to_cpu(predictions)
             for place, prediction in zip(places, predictions):
                 outcomes[place] = prediction
         return outcomes
@@ -384,30 +381,3 @@ class APCNNInferencer(ImageClassificationInferencer):
                 MMLogger.get_current_instance().warning(
                     f'There will be no names of the taxonomy of the config. {error}'
                 )
-
-
-def copy_to_cpu(samples: List[DataSample]):
-    """Bring the tensors of predictions to the CPU in one copy, for each one has its price.
-
-    Args:
-        samples (list[DataSample]): The predictions, changed in place.
-    """
-    fields = [(sample, *item) for sample in samples for item in sample.items()]
-    fields = [(*at, value) for *at, value in fields if isinstance(value, (Tensor, tuple))]
-    tensors = [
-        tensor
-        for *_, value in fields
-        for tensor in (value if isinstance(value, tuple) else (value,))
-    ]
-    memory = torch.cat([t.contiguous().flatten().view(torch.uint8) for t in tensors]).cpu()
-    pieces = memory.split([t.numel() * t.element_size() for t in tensors])
-    # A view would keep, and save, the whole batch.
-    copies = (
-        piece.clone().view(t.dtype).view(t.shape) for piece, t in zip(pieces, tensors)
-    )
-    for sample, name, value in fields:
-        if isinstance(value, tuple):
-            copy = tuple(next(copies) for _ in value)
-        else:
-            copy = next(copies)
-        sample.set_field(copy, name)

@@ -303,8 +303,11 @@ class APCNNHead(ClsHead):
             for i in refined.tolist():
                 stages[i] = 2
         scores = logits.softmax(dim=-1).unbind(dim=1)
+        # A view would keep, and save, what it is a part of: the whole batch.
         for sample, s, stage_scores in zip(predictions, stages, scores):
             sample.stage_scores = stage_scores[:s].clone()
+            sample.set_pred_score(sample.pred_score.clone())
+            sample.set_pred_label(sample.pred_label.clone())
         for sample, *judgement in zip(predictions, novelty, accepted):
             sample.novelty, sample.accepted = (x.clone() for x in judgement)
         return predictions
