@@ -53,6 +53,8 @@ class DeployedModel(nn.Module):
         if self.preprocess:
             images = self.normalise(images)
         found = self.model._run_stages(images, with_rois=True)
+        # As APCNNHead.judge, but for its stack of all logits: torch.export compares the
+        # strides of its four axes, and would make the batch a constant.
         head, calibrator = self.model.head, self.model.head.calibrator
         logits = [head.classify(pyramid) for pyramid in found.pyramids.values()]
         judgement = calibrator(torch.cat(logits))

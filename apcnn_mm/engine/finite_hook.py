@@ -29,9 +29,10 @@ class FiniteHook(Hook):
         # As mmengine's RuntimeInfoHook has just read them: reading the tensors again would
         # make the CPU wait once more for a GPU.
         scalars = runner.message_hub.log_scalars
-        losses = {name: scalars[f'train/{name}'].current() for name in outputs}
-        if not math.isfinite(losses['loss']):
-            losses = ', '.join(f'{name} is {value}' for name, value in losses.items())
+        if not math.isfinite(scalars['train/loss'].current()):
+            losses = ', '.join(
+                f'{name} is {scalars[f"train/{name}"].current()}' for name in outputs
+            )
             raise ValueError(f'Iteration {runner.iter + 1}: {losses}. {_way_out(runner)}')
 
     def before_save_checkpoint(self, runner, checkpoint):
