@@ -1,7 +1,8 @@
-"""Finding images on the disk, and reading lists of them."""
+"""Files on the disk: finding images, reading lists of them, and writing."""
 
 import os
 import stat
+from contextlib import contextmanager
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 # What OpenCV reads of the pictures that people have.
@@ -194,3 +195,24 @@ class ImageList:
                 'nor an image with one of the endings '
                 f'{", ".join(IMAGE_EXTENSIONS)}. {error}'
             ) from error
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """Write a file that is whole at any time, whatever ends the program.
+
+    Args:
+        path (str): The file, which is there already or not.
+
+    Yields:
+        str: Where to write it. It takes the file's place when it is on the disk.
+    """
+    temporary = f'{path}.tmp'
+    yield temporary
+    with open(temporary, 'rb+') as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    if os.name == 'posix':  # there the new name is written with its folder
+        folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)

@@ -5,6 +5,7 @@ import json
 import os
 import os.path as osp
 import shutil
+import sys
 from glob import escape, glob
 from hashlib import blake2b, sha256
 from itertools import accumulate, compress
@@ -21,6 +22,8 @@ from typing import (
 )
 
 import numpy as np
+
+from .files import replacing
 
 
 class Task(NamedTuple):
@@ -161,13 +164,10 @@ class PredictionFile:
         """
         parts = self._parts()
         if parts:
-            shutil.copy(self.path, self.path + '.tmp')
-            with open(self.path + '.tmp', 'ab') as whole:
-                for part in parts:
+            with replacing(self.path) as temporary, open(temporary, 'wb') as whole:
+                for part in (self.path, *parts):
                     with open(part, 'rb') as file:
                         shutil.copyfileobj(file, whole)
-                _flush(whole)
-            os.replace(self.path + '.tmp', self.path)
             self._remove_parts()
         os.remove(self._tasks_path)
 
@@ -247,16 +247,8 @@ def _to_do(images, is_first, is_written, name_picture) -> Iterator[bytes]:
 
 
 def _replace(path, lines):
-    """Write a file that is whole at any time."""
-    with open(path + '.tmp', 'wb') as file:
+    with replacing(path) as temporary, open(temporary, 'wb') as file:
         file.writelines(lines)
-        _flush(file)
-    os.replace(path + '.tmp', path)
-
-
-def _flush(file):
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def write_table(lines_path: str, table_path: str):
@@ -272,14 +264,12 @@ def write_table(lines_path: str, table_path: str):
     # The longest row has all columns: others end in an error, or a cascade has not refined
     # them.
     columns = max(map(tuple, _rows(lines_path)), key=len, default=('image', 'error'))
-    temporary = f'{table_path}.tmp'
     # Spreadsheets take it for UTF-8 by the mark at its beginning alone.
-    with open(temporary, 'w', newline='', encoding='utf-8-sig', errors='replace') as file:
+    text = dict(newline='', encoding='utf-8-sig', errors='replace')
+    with replacing(table_path) as temporary, open(temporary, 'w', **text) as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(_rows(lines_path))
-        _flush(file)
-    os.replace(temporary, table_path)
 
 
 def _rows(path):
@@ -320,6 +310,24 @@ def to_row(result: dict) -> Dict[str, Any]:
 
 def _name(best):
     return best['label'] if best['name'] is None else best['name']
+
+
+def tell_outcome(path: str, number: int, errors: int):
+    """Tell what a run has done.
+
+    Args:
+        path (str): The file of the predictions.
+        number (int): How many images there were.
+        errors (int): How many of them could not be predicted.
+
+    Raises:
+        SystemExit: If none could be.
+    """
+    print(f'\n{number} images: {osp.abspath(path)}')
+    if errors:
+        print(f'{errors} of them could not be predicted: see their "error".')
+    if errors == number:
+        sys.exit('No image could be predicted.')
 
 
 def digest(value: Any) -> str:

@@ -35,6 +35,7 @@ from apcnn_mm.evaluation.calibration import (
 from apcnn_mm.geometry import gives_one_size
 from apcnn_mm.launch import add_arguments, load_config, typed_options
 from apcnn_mm.models.calibrator import COLDEST, SCORES
+from apcnn_runtime.files import replacing
 
 SEEN = """\
 WARNING: the model was trained on these images, and is surer of them than of new ones. They
@@ -211,8 +212,8 @@ def main():
         stage=model.test_stage, score=args.score, accept=args.accept, images=len(labels)
     )
     state_dict = weights_to_cpu(get_state_dict(model))
-    save_checkpoint(dict(meta=meta, state_dict=state_dict), args.out + '.tmp')
-    os.replace(args.out + '.tmp', args.out)
+    with replacing(args.out) as temporary:
+        save_checkpoint(dict(meta=meta, state_dict=state_dict), temporary)
     print(f'\nWritten: {osp.abspath(args.out)}')
     _script.print_next(
         [

@@ -32,6 +32,7 @@ from apcnn_runtime.predictions import (
     digest,
     digest_file,
     digest_input,
+    tell_outcome,
     write_table,
 )
 
@@ -181,11 +182,7 @@ def finish(args, output, number, errors):
     output.join()
     if args.format == 'csv':
         write_table(args.lines, args.out)
-    print(f'\n{number} images: {osp.abspath(args.out)}')
-    if errors:
-        print(f'{errors} of them could not be predicted: see their "error".')
-    if errors == number:
-        sys.exit('No image could be predicted.')
+    tell_outcome(args.out, number, errors)
 
 
 def main():

@@ -24,6 +24,7 @@ import _script  # noqa: F401
 from matplotlib.figure import Figure
 
 from apcnn_mm.launch import load_config
+from apcnn_runtime.files import replacing
 
 TOOLS = osp.dirname(osp.abspath(__file__))
 CONFIGS = osp.join(osp.dirname(TOOLS), 'configs')
@@ -187,9 +188,8 @@ def read_metrics(path):
 
 def write_text(path, text):
     """Write a file that is whole at any time."""
-    with open(f'{path}.tmp', 'w', encoding='utf-8') as file:
+    with replacing(path) as temporary, open(temporary, 'w', encoding='utf-8') as file:
         file.write(text)
-    os.replace(f'{path}.tmp', path)
 
 
 def read_runs(row, args):

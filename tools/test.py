@@ -21,6 +21,7 @@ from apcnn_mm.launch import (
     set_dataloader_defaults,
     set_in_dataloaders,
 )
+from apcnn_runtime.files import replacing
 
 
 def parse_args():
@@ -104,8 +105,8 @@ def write_metrics(metrics, path):
             name: value.tolist() if hasattr(value, 'tolist') else value
             for name, value in metrics.items()
         }
-    mmengine.dump(metrics, f'{path}.tmp', file_format=kind)
-    os.replace(f'{path}.tmp', path)
+    with replacing(path) as temporary:
+        mmengine.dump(metrics, temporary, file_format=kind)
 
 
 def read_config(args):

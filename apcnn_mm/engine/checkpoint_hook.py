@@ -11,6 +11,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop
 from mmpretrain.registry import HOOKS
 
+from apcnn_runtime.files import replacing
+
 from ..checkpoints import load_file
 from .work_dir_lock import lock_work_dir, unlock_work_dir
 
@@ -23,16 +25,8 @@ class AtomicBackend(LocalBackend):
         """Write to a temporary file, and give it the name when it is on the disk."""
         filepath = Path(filepath)
         filepath.parent.mkdir(parents=True, exist_ok=True)
-        temporary = filepath.with_name(filepath.name + '.tmp')
-        with open(temporary, 'wb') as file:
-            file.write(obj)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, filepath)
-        if os.name == 'posix':  # there the new name is written with its folder
-            folder = os.open(filepath.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+        with replacing(filepath) as temporary:
+            Path(temporary).write_bytes(obj)
 
 
 @HOOKS.register_module()

@@ -20,6 +20,7 @@ from apcnn_runtime.predictions import (  # noqa: E402
     PredictionFile,
     digest_file,
     digest_input,
+    tell_outcome,
 )
 
 
@@ -81,11 +82,7 @@ def main():
         print('\nStopped by Ctrl-C. The same command goes on from here.', file=sys.stderr)
         sys.exit(130)
     output.join()
-    print(f'\n{number} images: {output.path}')
-    if errors:
-        print(f'{errors} of them could not be predicted: see their "error".')
-    if errors == number:
-        sys.exit('No image could be predicted.')
+    tell_outcome(args.out, number, errors)
 
 
 if __name__ == '__main__':
