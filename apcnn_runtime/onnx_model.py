@@ -119,6 +119,8 @@ class ONNXModel:
         stages = {
             name: found[f'{name}_scores'] for name in STAGES if f'{name}_scores' in found
         }
+        if not found.get('is_refined', True):
+            del stages['refined']
         rois, merged_box = [], None
         if 'rois' in found:
             places = found['roi_valid'].nonzero()[0]

@@ -20,13 +20,14 @@ MINIMUM_TORCH = (2, 6)
 # Key of the metadata in an ONNX file, and name of its file in PyTorch's.
 METADATA = 'apcnn_mm'
 BATCHES = (1, 3, 17)
+THRESHOLD = 'model.threshold'  # of a cascade, as the file calls it
 
 
 class DeployedModel(nn.Module):
     """A model from images to tensors alone.
 
     Args:
-        model (APCNN): The model. It predicts by its ``test_cfg``, which is no cascade.
+        model (APCNN): The model. It predicts by its ``test_cfg``.
         preprocess (bool): Whether it takes pictures, uint8 RGB (N, H, W, 3), which it
             normalises as the model's data preprocessor does, or what that makes of them,
             float32 (N, 3, H, W). Defaults to True.
@@ -41,9 +42,11 @@ class DeployedModel(nn.Module):
     def output_names(self) -> List[str]:
         """What ``forward`` returns: see :func:`export`."""
         stages = ['raw', 'refined']
-        if self.model.test_stage != 'both':
+        if self.model.test_stage in stages:
             stages = [self.model.test_stage]
         names = ['scores', *(f'{stage}_scores' for stage in stages), 'novelty', 'accepted']
+        if self.model.test_stage == 'cascade':
+            names.append('is_refined')
         if self.model.roi_generator is not None and self.model.neck.spatial:
             names += ['rois', 'roi_scores', 'roi_valid', 'merged_box']
         return names
@@ -52,15 +55,19 @@ class DeployedModel(nn.Module):
         """The outputs of ``output_names`` for a batch."""
         if self.preprocess:
             images = self.normalise(images)
-        found = self.model._run_stages(images, with_rois=True)
+        traced = torch.compiler.is_compiling()
+        found = self.model._run_stages(images, with_rois=True, in_one_graph=traced)
         # As APCNNHead.judge, but for its stack of all logits: torch.export compares the
         # strides of its four axes, and would make the batch a constant.
         head, calibrator = self.model.head, self.model.head.calibrator
-        logits = [head.classify(pyramid) for pyramid in found.pyramids.values()]
+        logits = head.stage_logits(found.pyramids, found.refined)
         judgement = calibrator(torch.cat(logits))
         stages = torch.stack([x.mean(dim=0) for x in logits]) / calibrator.temperature
         scores = torch.cat([stages.mean(dim=0)[None], stages]).softmax(dim=-1)
         outputs = [*scores.unbind(), *judgement]
+        if found.refined is not None:
+            is_refined = torch.zeros_like(judgement[1])
+            outputs.append(is_refined.index_fill(0, found.refined, True))
         if found.rois is not None:
             rois = found.rois
             outputs += [rois.boxes, rois.scores, rois.valid, rois.merged_box]
@@ -96,6 +103,8 @@ def export(
     - ``rois``, (N, K, 4), (x1, y1, x2, y2) in pixels of the input, ``roi_scores``, (N, K),
       and ``roi_valid``, (N, K), bool: which of the K places are taken.
     - ``merged_box``, (N, 4).
+    - ``is_refined``, (N, ), bool, of a cascade: whether the refined stage ran. Otherwise
+      ``refined_scores`` repeats the raw ones.
 
     Args:
         model (APCNN): The model, on the CPU.
@@ -106,20 +115,21 @@ def export(
         metadata (dict, optional): More of what the file tells about itself, as JSON, under
             the name 'apcnn_mm': beside this, the names of the ``outputs``, the ``stage``,
             the ``input``, the ``multiple`` of its sides, the ``roi_levels`` of the K
-            places, the ``temperature`` and whether the novelty ``has_threshold``. Defaults
-            to None.
+            places, the ``threshold`` of a cascade, the ``temperature`` and whether the
+            novelty ``has_threshold``. Defaults to None.
 
     Raises:
         ImportError: If ONNX or ONNX Runtime is missing.
         RuntimeError: If the version of PyTorch is too old, or the file gives other
             results than the model.
-        ValueError: If the model is a cascade, or refines original pictures.
+        ValueError: If the format cannot have a cascade, or the model refines original
+            pictures.
     """
     check_choice('format', format, FORMATS)
-    if model.test_stage == 'cascade':
+    if model.test_stage == 'cascade' and format != 'onnx':
         raise ValueError(
-            'A cascade runs other layers for other images, which an exported model cannot. '
-            "Set model.test_cfg.stage to 'both' or 'raw'."
+            'A cascade runs other layers for other images, for which the format must be '
+            f"'onnx', not {format!r}. Or set model.test_cfg.stage to 'both' or 'raw'."
         )
     if model.refine_at == 'original' and model.test_stage != 'raw':
         raise ValueError(
@@ -139,6 +149,8 @@ def export(
         input='uint8 RGB (N, H, W, 3)' if preprocess else 'float32 (N, 3, H, W)',
         multiple=multiple,
     )
+    if model.test_stage == 'cascade':
+        metadata['threshold'] = model.threshold.item()
     if 'rois' in deployed.output_names:
         topk = model.roi_generator.topk
         metadata['roi_levels'] = [level for level, k in enumerate(topk) for _ in range(k)]
@@ -150,7 +162,9 @@ def export(
             write, read = WRITERS[format]
             write(deployed, random_images(2, size, preprocess), multiple, partial, metadata)
             run = read(partial)
-        compare(deployed, run, sizes)
+            compare(deployed, run, sizes)
+            if model.test_stage == 'cascade':
+                compare_cascade(deployed, partial, sizes)
         os.replace(partial, path)
     finally:
         if osp.exists(partial):
@@ -239,7 +253,13 @@ def compare(
                 ours, theirs = ours.numpy(), np.asarray(theirs)
                 if name.endswith('scores') and name != 'roi_scores':
                     ours, theirs = (np.log(x.clip(1e-20)) for x in (ours, theirs))
-                equal = name in ('accepted', 'rois', 'roi_valid', 'merged_box')
+                equal = name in (
+                    'accepted',
+                    'is_refined',
+                    'rois',
+                    'roi_valid',
+                    'merged_box',
+                )
                 off = np.abs(ours.astype(float) - theirs).max() if ours.size else 0.0
                 # Not `off > 1e-4`, for NaN.
                 if not off <= (1e-3 if equal else 1e-4):
@@ -247,6 +267,36 @@ def compare(
                         f'The exported model is wrong: {name} of {n} images of '
                         f'{size[0]} x {size[1]} is off by {off:.2g}. The file is deleted.'
                     )
+
+
+def compare_cascade(deployed: DeployedModel, path: str, sizes: Sequence[Tuple[int, int]]):
+    """:func:`compare` an ONNX file at thresholds that refine none, all, and some images.
+
+    Args:
+        deployed (DeployedModel): The model.
+        path (str): The file.
+        sizes (Sequence[tuple[int, int]]): Heights and widths.
+
+    Raises:
+        RuntimeError: See :func:`compare`.
+    """
+    raw = deployed.output_names.index('raw_scores')
+    confidence = [
+        deployed(random_images(n, size, deployed.preprocess, seed=n))[raw].amax(dim=1)
+        for n in BATCHES
+        for size in sizes
+    ]
+    confidence = torch.cat(confidence).sort().values
+    # As far as can be from all images, whose confidences are rounded otherwise in the file.
+    gap = confidence.diff().argmax()
+    some = confidence[gap : gap + 2].mean()
+    threshold = deployed.model.threshold
+    try:
+        for other in (torch.tensor(0.0), torch.tensor(1.0), some):
+            deployed.model.threshold = other
+            compare(deployed, _read_onnx(path, other.numpy()), sizes)
+    finally:
+        deployed.model.threshold = threshold
 
 
 def _open_sizes(multiple, preprocess):
@@ -291,10 +341,16 @@ def _name_sizes(graph, deployed):
                 dim.dim_param = names[dim.dim_param]
 
 
-def _read_onnx(path):
+def _read_onnx(path, threshold=None):
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    options = onnxruntime.SessionOptions()
+    if threshold is not None:
+        value = onnxruntime.OrtValue.ortvalue_from_numpy(threshold)
+        options.add_initializer(THRESHOLD, value)
+    session = onnxruntime.InferenceSession(
+        path, options, providers=['CPUExecutionProvider']
+    )
     return lambda images: session.run(None, {'images': images.numpy()})
 
 

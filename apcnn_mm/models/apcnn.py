@@ -196,7 +196,9 @@ class APCNN(ClassNames, ImageClassifier):
             self.to(memory_format=torch.channels_last)
         self.stages = stages
         self.test_stage = test_stage
-        self.threshold = threshold
+        # A tensor, which an exported model has by its name.
+        threshold = None if threshold is None else torch.tensor(float(threshold))
+        self.register_buffer('threshold', threshold, persistent=False)
         self.roi_generator = roi_generator
         self.refine_at = refine_at if stages == BOTH else 'input'
         find_position(self.backbone, self.refine_at)  # or an error now
@@ -366,15 +368,24 @@ class APCNN(ClassNames, ImageClassifier):
         images: Tensor,
         originals: Optional[List[Original]] = None,
         with_rois: bool = False,
+        in_one_graph: bool = False,
     ) -> Findings:
-        """Run the stages that count, and generate ROIs where they are used."""
+        """Run the stages that count, and generate ROIs where they are used.
+
+        In one graph for all batches, which torch.export makes, a cascade has its refined
+        stage even where it is left no images.
+        """
         features = run_until(self.backbone, images, self.refine_at)
         raw = self.neck(run_onwards(self.backbone, features, self.refine_at))
         chosen, runs_refined = None, self._counting != RAW
         if self._counting == CASCADE:
             # Here the CPU waits for a GPU: what is run depends on what comes out.
             chosen = self._is_unsure(raw).nonzero().squeeze(1)
-            runs_refined = len(chosen) > 0
+            if in_one_graph:
+                # A promise, or torch.export would ask. ONNX Runtime can do with none.
+                torch._check(chosen.size(0) > 0)
+            else:
+                runs_refined = len(chosen) > 0
         rois = None
         if raw.spatial and self.roi_generator and (with_rois or runs_refined):
             rois = self.roi_generator(raw.spatial, images.shape[-2:], raw.logits)

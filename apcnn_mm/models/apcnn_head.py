@@ -328,13 +328,19 @@ class APCNNHead(ClsHead):
             the second stage has the logits of the first one there, so that their mean is
             what the first one says.
         """
+        return torch.stack(self.stage_logits(feats, refined))
+
+    def stage_logits(
+        self, feats: Dict[str, AttentionPyramid], refined: Optional[Tensor] = None
+    ) -> List[Tensor]:
+        """:meth:`logits` as a list of S tensors, (M, N, num_classes)."""
         logits = [self.classify(pyramid) for pyramid in feats.values()]
         if refined is not None:
             second = logits[0].clone()
             if len(logits) == 2:
                 second[:, refined] = logits[1]
             logits[1:] = [second]
-        return torch.stack(logits)
+        return logits
 
     def loss(
         self, feats: Dict[str, AttentionPyramid], data_samples: List[DataSample], **kwargs

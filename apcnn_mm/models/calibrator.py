@@ -181,8 +181,11 @@ def fit_threshold(novelty: Tensor, accept: float) -> float:
             f'{least} of them are needed to find the threshold, not {len(novelty)}. Use '
             'more images, or accept fewer.'
         )
-    # Halfway to the next one: in another batch, scores are rounded otherwise.
-    return novelty.sort().values[rank - 1 : rank + 1].mean().item()
+    # Halfway to the next one: in another batch, scores are rounded otherwise. Behind the
+    # last one the next is as far away as the one before.
+    values = novelty.sort().values
+    values = torch.cat([values, 2 * values[-1:] - values[-2:][:1]])
+    return values[rank - 1 : rank + 1].mean().item()
 
 
 def find_other_stage(meta: dict, stage: str) -> Optional[str]:

@@ -12,6 +12,7 @@ from apcnn_mm.apis import APCNNInferencer, export
 from apcnn_mm.apis.export import MINIMUM_TORCH, DeployedModel
 from apcnn_runtime.onnx_model import ONNXModel
 from tools import predict
+from tools.analysis import benchmark
 from tools.deployment import export as script
 from tools.deployment import predict_onnx
 
@@ -251,6 +252,40 @@ def test_formats_and_models(tiny_model, tmp_path, format, stage, options):
     assert torch.equal(found['accepted'][1:], accepted[1:])
 
 
+@needs_new_torch
+def test_a_cascade(tiny_model, tmp_path):
+    """Refines the same images as the model, also all of them, or none."""
+    torch.manual_seed(0)
+    model = tiny_model(test_cfg=dict(stage='cascade', threshold=0.5), **FEW_ROIS).eval()
+    for classifier in model.head.classifiers:  # or all images would look alike
+        classifier.fc.weight.data.mul_(20)
+    images = torch.randn(6, 3, 64, 96)
+    model.threshold.fill_(1)
+    with torch.no_grad():
+        samples = model(images, mode='predict')
+        raw = torch.stack([sample.stage_scores[0] for sample in samples]).amax(dim=1)
+        confidence = raw.sort().values
+        model.threshold.copy_((confidence[2] + confidence[3]) / 2)
+    metadata = dict(classes=None, resize=[96, 64], crop=[64, 96])
+    path = str(tmp_path / 'model.onnx')
+    export.export(model, path, (64, 96), preprocess=False, metadata=metadata)
+    for threshold, number in ((model.threshold.item(), 3), (0, 0), (1, 6)):
+        model.threshold.fill_(threshold)
+        with torch.no_grad():
+            samples = model(images, mode='predict')
+        outputs = export._read_onnx(path, model.threshold.numpy())(images)
+        found = dict(zip(DeployedModel(model).output_names, map(torch.as_tensor, outputs)))
+        scores = torch.stack([sample.pred_score for sample in samples])
+        torch.testing.assert_close(found['scores'], scores, atol=1e-5, rtol=1e-4)
+        refined = [len(sample.stage_scores) == 2 for sample in samples]
+        assert found['is_refined'].tolist() == refined
+        assert sum(refined) == number
+    for share, number in ((0, 0), (0.5, 3), (1, 6)):
+        step = benchmark.onnx_row(path, images, 1, share).step
+        outputs = dict(zip(DeployedModel(model).output_names, step()))
+        assert outputs['is_refined'].sum() == number
+
+
 def test_a_wrong_file_is_deleted(tiny_model, tmp_path, monkeypatch):
     path = tmp_path / 'model.pt'
     path.write_text('earlier')
@@ -269,8 +304,9 @@ def test_a_wrong_file_is_deleted(tiny_model, tmp_path, monkeypatch):
 def test_mistakes(tiny_model, tmp_path, run_main, monkeypatch):
     path = str(tmp_path / 'model.pt')
     model = tiny_model(test_cfg=dict(stage='cascade', threshold=0.5))
-    with pytest.raises(ValueError, match="model.test_cfg.stage to 'both' or 'raw'"):
-        export.export(model, path, (64, 64))
+    for format in ('torchscript', 'exported_program'):
+        with pytest.raises(ValueError, match=f"'onnx', not '{format}'.*'both' or 'raw'"):
+            export.export(model, path, (64, 64), format)
     with pytest.raises(ValueError, match='multiples of 32.*60 x 64'):
         export.export(tiny_model(), path, (60, 64), 'torchscript')
     config = 'configs/apcnn_r18_minibirds.py'

@@ -1,6 +1,7 @@
 import os
 import re
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -71,7 +72,7 @@ def test_the_table(run_main, tmp_path):
 def test_the_share_of_a_cascade(tiny_model, share, refined):
     torch.manual_seed(0)
     model, images = tiny_model().eval(), torch.randn(4, 3, 64, 64)
-    model.test_stage, model.threshold = 'cascade', 1
+    model.test_stage, model.threshold = 'cascade', torch.tensor(1.0)
     benchmark.refine_share(model, share)
     with torch.no_grad():
         predictions = model(images, mode='predict')
@@ -93,13 +94,16 @@ def test_an_exported_model(run_main, tmp_path, monkeypatch):
         def get_inputs(self):
             return [self]
 
+        def get_modelmeta(self):
+            return SimpleNamespace(custom_metadata_map={})
+
         def run(self, names, inputs):
             fed.append(inputs['images'])
 
     monkeypatch.setattr(onnxruntime, 'InferenceSession', Session)
     images = torch.randn(2, 3, 32, 48)
     for name in ('pictures.onnx', 'images.onnx'):
-        row = benchmark.onnx_row(str(tmp_path / name), images, 3)
+        row = benchmark.onnx_row(str(tmp_path / name), images, 3, 0.5)
         assert row.task == 'prediction' and name in row.name
         row.step()
     pictures, same = fed

@@ -17,6 +17,7 @@ takes at its peak on top of what was there before.
 import argparse
 import ctypes
 import importlib.util
+import json
 import os.path as osp
 import sys
 import tempfile
@@ -41,6 +42,7 @@ from mmengine.utils import track_iter_progress  # noqa: E402
 from mmpretrain.registry import MODELS  # noqa: E402
 from mmpretrain.structures import DataSample  # noqa: E402
 
+from apcnn_mm.apis.export import METADATA, THRESHOLD  # noqa: E402
 from apcnn_mm.launch import add_arguments, load_config  # noqa: E402
 
 SWITCHES = ('amp', 'channels_last', 'compile')
@@ -87,7 +89,8 @@ def parse_args():
         '--cascade',
         type=float,
         metavar='SHARE',
-        help='predict by a cascade as well, which refines this share of the images',
+        help='predict by a cascade as well, which refines this share of the images; so '
+        'does a cascade among the exported models',
     )
     parser.add_argument('--device', default='cpu', help='such as cuda (default: cpu)')
     for name, value, text in (
@@ -182,7 +185,7 @@ def package_rows(cfg, setting, images, labels, cascade) -> List[Row]:
     if model.stages == 'both':
         rows.append(Row('prediction', f'{name}, raw stage', predict_by('raw')))
         if cascade is not None:
-            model.threshold = 1
+            model.threshold = torch.tensor(1.0)
             refine_share(model, cascade)
             name = f'{name}, cascade of {cascade:.0%}'
             rows.append(Row('prediction', name, predict_by('cascade')))
@@ -251,26 +254,40 @@ def released_rows(folder, cfg, images, labels) -> List[Row]:
     return [Row('training', name, train), Row('prediction', name, predict)]
 
 
-def onnx_row(path, images, threads) -> Row:
-    """Prediction with an exported model in ONNX Runtime."""
+def onnx_row(path, images, threads, cascade) -> Row:
+    """Prediction with an exported model in ONNX Runtime.
+
+    Args:
+        path (str): The file.
+        images (Tensor): (N, 3, H, W).
+        threads (int): Of the CPU.
+        cascade (float | None): The share of images that a cascade refines. None for what
+            the file's threshold says.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     kind = 'CUDA' if images.is_cuda else 'CPU'
-    session = onnxruntime.InferenceSession(
-        path, options, providers=[f'{kind}ExecutionProvider']
-    )
+    providers = [f'{kind}ExecutionProvider']
+    session = onnxruntime.InferenceSession(path, options, providers)
     (tensor,) = session.get_inputs()
     inputs = images.cpu().numpy()
     if tensor.type == 'tensor(uint8)':  # pictures
         inputs = (inputs.transpose(0, 2, 3, 1) * 64 + 128).clip(0, 255).astype(np.uint8)
-    return Row(
-        'prediction',
-        f'ONNX Runtime, {osp.basename(path)}',
-        lambda: session.run(None, {tensor.name: inputs}),
-    )
+    name = f'ONNX Runtime, {osp.basename(path)}'
+    metadata = json.loads(session.get_modelmeta().custom_metadata_map.get(METADATA, '{}'))
+    if cascade is not None and metadata.get('stage') == 'cascade':
+        (raw,) = session.run(['raw_scores'], {tensor.name: inputs})
+        confidence = np.sort(np.append(raw.max(axis=1), np.float32([0, 1])))
+        refined = round(cascade * len(inputs))
+        threshold = np.asarray(confidence[refined : refined + 2].mean())
+        value = onnxruntime.OrtValue.ortvalue_from_numpy(threshold)
+        options.add_initializer(THRESHOLD, value)
+        session = onnxruntime.InferenceSession(path, options, providers)
+        name += f', cascade of {cascade:.0%}'
+    return Row('prediction', name, lambda: session.run(None, {tensor.name: inputs}))
 
 
 def run_timed(row, device, by_processor):
@@ -371,7 +388,7 @@ def main():
         rows += released_rows(args.released, cfg, images, labels)
     for setting in args.settings:
         rows += package_rows(cfg, setting, images, labels, args.cascade)
-    rows += [onnx_row(path, images, args.threads) for path in args.onnx]
+    rows += [onnx_row(path, images, args.threads, args.cascade) for path in args.onnx]
     by_processor = device.type == 'cpu' and args.threads == 1
     seconds, memory = measure(rows, args.rounds, device, by_processor)
     where = torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU'
