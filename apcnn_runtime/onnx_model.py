@@ -9,6 +9,7 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 from .lines import STAGES, describe
+from .pictures import draw_attention, draw_rois
 
 METADATA = 'apcnn_mm'
 
@@ -77,6 +78,38 @@ class ONNXModel:
                     results[i] = self._describe(results[i]['image'], size, found, top_k)
             yield from results
 
+    def answer(
+        self, paths: Sequence[str], top_k: int
+    ) -> Iterator[Tuple[dict, Optional[np.ndarray]]]:
+        """For :class:`apcnn_runtime.page.Model`: predictions, and pictures of them."""
+        for path, result in zip(paths, self.stream(paths, 8, top_k)):
+            picture = None
+            if result['error'] is None:
+                picture = draw_rois(
+                    open_picture(path), result['rois'], result['merged_box']
+                )
+            yield result, picture
+
+    def show(self, path: str) -> Optional[np.ndarray]:
+        """For :class:`apcnn_runtime.page.Model`: ROIs beside each level's attention.
+
+        Args:
+            path (str): The file of a picture.
+
+        Returns:
+            np.ndarray | None: The model's input in a row, the attention from the high to
+            the low level. None where the model has none.
+        """
+        pixels, _ = self.read(path)
+        found = {name: output[0] for name, output in self.run(pixels[None]).items()}
+        names = [name for name in found if name.startswith('attention_')]
+        if not names:
+            return None
+        boxes = self._rois(found, found['rois'].tolist())
+        drawn = draw_rois(Image.fromarray(pixels), boxes, found['merged_box'].tolist())
+        overlays = [draw_attention(pixels, found[name]) for name in reversed(names)]
+        return np.concatenate([drawn, *overlays], axis=1)
+
     def read(self, path: str) -> Tuple[np.ndarray, Tuple[int, int]]:
         """Read a picture and make it ready.
 
@@ -91,19 +124,11 @@ class ONNXModel:
             OSError: If there is no such file, or it is none that Pillow reads.
             ValueError: If it is no regular file.
         """
-        if osp.exists(path) and not osp.isfile(path):  # opening a pipe would wait for ever
-            raise ValueError(f'{path} is a folder, pipe or device, not an image file.')
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            size = image.size
-            if image.mode.startswith('I'):  # 16 bits, which Pillow would cut off at 255
-                grey = np.asarray(image) // 256
-                image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
-            image = image.convert('RGB')
-            image = image.resize(self.metadata['resize'], Image.Resampling.BILINEAR)
+        picture = open_picture(path)
+        resized = picture.resize(self.metadata['resize'], Image.Resampling.BILINEAR)
         x, y = self._corner()
         height, width = self.metadata['crop']
-        return np.asarray(image)[y : y + height, x : x + width], size
+        return np.asarray(resized)[y : y + height, x : x + width], picture.size
 
     def run(self, images: np.ndarray) -> dict:
         """The outputs of the model by their names, for (N, H, W, 3) uint8 RGB."""
@@ -123,20 +148,12 @@ class ONNXModel:
             del stages['refined']
         rois, merged_box = [], None
         if 'rois' in found:
-            places = found['roi_valid'].nonzero()[0]
             scale = np.array(self.metadata['resize']) / size
 
             def to_original(boxes):
                 return ((boxes + np.array(self._corner() * 2)) / np.tile(scale, 2)).tolist()
 
-            rois = [
-                dict(box=box, level=self.metadata['roi_levels'][i], score=score)
-                for i, box, score in zip(
-                    places,
-                    to_original(found['rois'][places]),
-                    found['roi_scores'][places].tolist(),
-                )
-            ]
+            rois = self._rois(found, to_original(found['rois']))
             merged_box = to_original(found['merged_box'])
         return describe(
             image=image,
@@ -150,3 +167,36 @@ class ONNXModel:
             classes=self.metadata['classes'],
             top_k=top_k,
         )
+
+    def _rois(self, found, boxes) -> List[dict]:
+        """The ROIs of an image, those of K boxes that are valid."""
+        levels, scores = self.metadata['roi_levels'], found['roi_scores'].tolist()
+        rows = zip(boxes, levels, scores, found['roi_valid'])
+        return [
+            dict(box=box, level=level, score=score)
+            for box, level, score, valid in rows
+            if valid
+        ]
+
+
+def open_picture(path: str) -> Image.Image:
+    """Open a picture, turned as its EXIF orientation says.
+
+    Args:
+        path (str): The file.
+
+    Returns:
+        Image: In RGB.
+
+    Raises:
+        OSError: If there is no such file, or it is none that Pillow reads.
+        ValueError: If it is no regular file.
+    """
+    if osp.exists(path) and not osp.isfile(path):  # opening a pipe would wait for ever
+        raise ValueError(f'{path} is a folder, pipe or device, not an image file.')
+    with Image.open(path) as image:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith('I'):  # 16 bits, which Pillow would cut off at 255
+            grey = np.asarray(image) // 256
+            image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+        return image.convert('RGB')

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import apcnn_mm  # noqa: F401
+from apcnn_mm.apis.export import MINIMUM_TORCH
 from tools.make_minibirds import make_minibirds
 
 # Where the scripts find each other when they are run. At the end: there is a test.py.
@@ -120,6 +121,22 @@ def trained(tmp_path_factory, minibirds):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return TrainedModel(minibirds, work_dir, options)
+
+
+@pytest.fixture(scope='session')
+def exported(trained, tmp_path_factory):
+    """An ONNX file of that model, written as users do it."""
+    if tuple(map(int, torch.__version__.split('.')[:2])) < MINIMUM_TORCH:
+        pytest.skip(f'to export to ONNX takes PyTorch {MINIMUM_TORCH}')
+    path = tmp_path_factory.mktemp('exported') / 'model.onnx'
+    done = run_python(
+        *('tools/deployment/export.py', trained.work_dir / 'apcnn_r18_minibirds.py'),
+        *(trained.checkpoint, '--out', path),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'the same as the model on random pictures' in done.stdout
+    assert [file.name for file in path.parent.iterdir()] == ['model.onnx']
+    return path
 
 
 @pytest.fixture

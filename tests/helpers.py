@@ -71,3 +71,13 @@ def losses(work_dir):
         if 'loss' in entry:
             by_epoch.setdefault(entry['epoch'], []).append(entry['loss'])
     return by_epoch
+
+
+# Runs a script as if PyTorch and OpenMMLab were not there.
+WITHOUT_TORCH = """
+import runpy, sys
+for name in ('torch', 'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'cv2', 'apcnn_mm'):
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""

@@ -49,6 +49,7 @@ class DeployedModel(nn.Module):
             names.append('is_refined')
         if self.model.roi_generator is not None and self.model.neck.spatial:
             names += ['rois', 'roi_scores', 'roi_valid', 'merged_box']
+            names += [f'attention_{k}' for k in range(self.model.head.num_levels)]
         return names
 
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
@@ -71,6 +72,7 @@ class DeployedModel(nn.Module):
         if found.rois is not None:
             rois = found.rois
             outputs += [rois.boxes, rois.scores, rois.valid, rois.merged_box]
+            outputs += [attention.squeeze(1) for attention in found.attention]
         return tuple(outputs)
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -103,6 +105,8 @@ def export(
     - ``rois``, (N, K, 4), (x1, y1, x2, y2) in pixels of the input, ``roi_scores``, (N, K),
       and ``roi_valid``, (N, K), bool: which of the K places are taken.
     - ``merged_box``, (N, 4).
+    - ``attention_0`` and so on, (N, h, w): the spatial attention of each level, from low to
+      high.
     - ``is_refined``, (N, ), bool, of a cascade: whether the refined stage ran. Otherwise
       ``refined_scores`` repeats the raw ones.
 

@@ -23,6 +23,7 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
 from apcnn_runtime.lines import best, describe
+from apcnn_runtime.pictures import PICTURE_SIZE
 
 from ..arguments import check_choice, check_number, check_type
 from ..datasets.classes import read_classes
@@ -41,9 +42,6 @@ from .images import (
     read_image,
     to_rgb,
 )
-
-# A camera's photograph would take seconds to draw and tens of megabytes to keep.
-PICTURE_SIZE = 1000
 
 
 class APCNNInferencer(ImageClassificationInferencer):

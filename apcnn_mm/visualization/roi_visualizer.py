@@ -19,13 +19,12 @@ from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 from torch import Tensor
 
+from apcnn_runtime.pictures import LEVEL_COLORS, MERGED_COLOR
+
 from ..geometry import to_input, to_original
 from .names import as_text, text_style
 
-# Figure 5: red, blue and green from the high to the low pyramid level. Here from the low
-# level on; with more levels the colours repeat.
-LEVEL_COLORS = ('lime', 'blue', 'red')
-MERGED_COLOR, OBJECT_COLOR = 'white', 'yellow'
+OBJECT_COLOR = 'yellow'
 
 
 @VISUALIZERS.register_module()

@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from helpers import REPO, run_python
+from helpers import REPO, WITHOUT_TORCH, run_python
 from PIL import Image
 
 from apcnn_mm.apis import APCNNInferencer, export
@@ -20,28 +20,6 @@ NEW = tuple(map(int, torch.__version__.split('.')[:2])) >= MINIMUM_TORCH
 needs_new_torch = pytest.mark.skipif(
     not NEW, reason=f'to export to ONNX takes PyTorch {MINIMUM_TORCH}'
 )
-# Runs a script as if PyTorch and OpenMMLab were not there.
-WITHOUT_TORCH = """
-import runpy, sys
-for name in ('torch', 'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'cv2', 'apcnn_mm'):
-    sys.modules[name] = None
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name='__main__')
-"""
-
-
-@pytest.fixture(scope='module')
-def exported(trained, tmp_path_factory):
-    """An ONNX file of the two-stage model, written as users do it."""
-    path = tmp_path_factory.mktemp('exported') / 'model.onnx'
-    done = run_python(
-        *('tools/deployment/export.py', trained.work_dir / 'apcnn_r18_minibirds.py'),
-        *(trained.checkpoint, '--out', path),
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert 'the same as the model on random pictures' in done.stdout
-    assert [file.name for file in path.parent.iterdir()] == ['model.onnx']
-    return path
 
 
 @pytest.fixture(scope='module')
@@ -56,6 +34,9 @@ def test_what_an_onnx_file_tells(exported, inferencer):
     onnx.checker.check_model(onnx.load(exported), full_check=True)
     session = onnxruntime.InferenceSession(exported)
     shapes = {x.name: x.shape for x in (*session.get_inputs(), *session.get_outputs())}
+    for level in range(3):
+        n, *sides = shapes.pop(f'attention_{level}')
+        assert n == 'N' and len(sides) == 2
     assert shapes == dict(
         images=['N', 'H', 'W', 3],
         **dict.fromkeys(['scores', 'raw_scores', 'refined_scores'], ['N', 6]),
@@ -93,6 +74,8 @@ def test_parity_at_any_size(exported, inferencer, n, height, width):
         torch.testing.assert_close(found['rois'][valid], sample.rois)
         torch.testing.assert_close(found['roi_scores'][valid], sample.roi_scores)
         torch.testing.assert_close(found['merged_box'], sample.merged_box)
+        for level, attention in enumerate(sample.attention):
+            torch.testing.assert_close(found[f'attention_{level}'], attention)
         torch.testing.assert_close(found['scores'], sample.pred_score)
         stages = torch.stack([found['raw_scores'], found['refined_scores']])
         torch.testing.assert_close(stages, sample.stage_scores)
@@ -209,6 +192,7 @@ STAGE_OUTPUTS = dict(
     refined=['scores', 'refined_scores'],
 )
 ROI_OUTPUTS = ['rois', 'roi_scores', 'roi_valid', 'merged_box']
+ROI_OUTPUTS += [f'attention_{level}' for level in range(3)]
 ONE_STAGE = dict(stages='raw', roi_generator=None)
 FEW_ROIS = {'roi_generator.topk': (1, 1, 1)}  # which take half the time
 

@@ -3,21 +3,35 @@
 import csv
 import html
 import json
+import socket
+import subprocess
 import sys
+from urllib.request import urlopen
 
 import pytest
 from browser import Browser
+from helpers import REPO, WITHOUT_TORCH
 
 pytest.importorskip('gradio')
 
+import apcnn_runtime
 from apcnn_mm.apis import APCNNInferencer
+from apcnn_runtime import page
+from apcnn_runtime.onnx_model import ONNXModel
 from tools import app
 
 
 @pytest.fixture(scope='module')
-def answers(trained):
+def checkpoint(trained):
     config = str(trained.work_dir / 'apcnn_r18_minibirds.py')
-    return app.Answers(APCNNInferencer(config, trained.checkpoint), top_k=3)
+    return app.Checkpoint(APCNNInferencer(config, trained.checkpoint))
+
+
+@pytest.fixture(scope='module', params=['checkpoint', 'exported'])
+def answers(request):
+    model = request.getfixturevalue(request.param)
+    model = ONNXModel(str(model)) if request.param == 'exported' else model
+    return page.Answers(model, top_k=3)
 
 
 @pytest.fixture
@@ -59,14 +73,14 @@ def test_no_pictures(answers):
 
 
 def test_too_many_pictures(answers):
-    with pytest.raises(app.gr.Error, match='the page takes 200.*tools/predict.py'):
+    with pytest.raises(page.gr.Error, match='the page takes 200.*tools/predict.py'):
         answers.predict(['a.jpg'] * 201)
 
 
-def test_a_model_without_attention(answers, pictures, monkeypatch):
-    *_, answered = answers.predict(pictures[:1])
-    monkeypatch.setattr(answers.inferencer.model, 'roi_generator', None)
-    monkeypatch.setattr(answers.inferencer.model, 'test_stage', 'raw')
+def test_a_model_without_attention(checkpoint, pictures, monkeypatch):
+    answers = page.Answers(checkpoint)
+    monkeypatch.setattr(checkpoint.inferencer.model, 'roi_generator', None)
+    monkeypatch.setattr(checkpoint.inferencer.model, 'test_stage', 'raw')
     *_, answered = answers.predict(pictures[:1])
     _, top, raw, refined, figure = answers.show(answered)
     assert raw == top and refined is None and figure is None
@@ -91,7 +105,7 @@ def test_command(trained, run_main, monkeypatch):
     """For this machine alone, unless it is told otherwise; no telemetry, no tunnel."""
     launched = {}
     monkeypatch.setattr(
-        app.gr.Blocks, 'launch', lambda page, **given: launched.update(given, page=page)
+        page.gr.Blocks, 'launch', lambda page, **given: launched.update(given, page=page)
     )
     config = trained.work_dir / 'apcnn_r18_minibirds.py'
     assert run_main(app, config, trained.checkpoint).returncode == 0
@@ -104,8 +118,31 @@ def test_command(trained, run_main, monkeypatch):
     assert done.returncode == 2 and '--top-k must be at least 1' in done.stderr
 
 
+def test_an_exported_model_without_pytorch(exported, run_main, tmp_path, monkeypatch):
+    """The page comes up; of a file that is none, there is an error."""
+    (tmp_path / 'none.onnx').write_text('none')
+    done = run_main(app, tmp_path / 'none.onnx')
+    assert done.returncode == 1 and 'none.onnx is no ONNX model' in done.stderr
+    command = [sys.executable, '-u', '-c', WITHOUT_TORCH, 'tools/app.py', exported]
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    with subprocess.Popen(
+        [*command, '--port', port], cwd=REPO, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            line = next(line for line in process.stdout if '127.0.0.1' in line)
+            with urlopen(f'http://127.0.0.1:{port}', timeout=60) as answer:
+                assert 'AP-CNN' in answer.read().decode()
+            assert port in line
+        finally:
+            process.kill()
+
+
 def test_gradio_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, 'gradio', None)
+    monkeypatch.delitem(sys.modules, 'apcnn_runtime.page')
+    monkeypatch.delattr(apcnn_runtime, 'page')
     monkeypatch.delitem(sys.modules, 'tools.app')
     with pytest.raises(SystemExit, match='pip install'):
         __import__('tools.app')
@@ -113,8 +150,8 @@ def test_gradio_is_missing(monkeypatch):
 
 def test_in_the_browser(answers, pictures, tmp_path):
     """Drop pictures, read the answers, click on one; nothing comes from elsewhere."""
-    page = app.build_page(answers)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.LAUNCH)
+    shown = page.build_page(answers)
+    _, url, _ = shown.launch(prevent_thread_lock=True, quiet=True, **page.LAUNCH)
     try:
         with Browser(url, tmp_path / 'browser') as browser:
             browser.wait_for("document.querySelector('input[type=file]') !== null")
@@ -131,4 +168,4 @@ def test_in_the_browser(answers, pictures, tmp_path):
             assert text.partition('could not be predicted:')[2].count('broken') == 2
             assert browser.said == []
     finally:
-        page.close()
+        shown.close()
