@@ -20,7 +20,7 @@ MINIMUM_TORCH = (2, 6)
 # Key of the metadata in an ONNX file, and name of its file in PyTorch's.
 METADATA = 'apcnn_mm'
 BATCHES = (1, 3, 17)
-THRESHOLD = 'model.threshold'  # of a cascade, as the file calls it
+THRESHOLD = 'threshold'  # of a cascade, as an ONNX file calls it
 
 
 class DeployedModel(nn.Module):
@@ -52,12 +52,13 @@ class DeployedModel(nn.Module):
             names += [f'attention_{k}' for k in range(self.model.head.num_levels)]
         return names
 
-    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
-        """The outputs of ``output_names`` for a batch."""
+    def forward(
+        self, images: Tensor, threshold: Optional[Tensor] = None
+    ) -> Tuple[Tensor, ...]:
+        """The outputs of ``output_names`` for a batch, by a cascade at a threshold."""
         if self.preprocess:
             images = self.normalise(images)
-        traced = torch.compiler.is_compiling()
-        found = self.model._run_stages(images, with_rois=True, in_one_graph=traced)
+        found = self.model._run_stages(images, with_rois=True, threshold=threshold)
         # As APCNNHead.judge, but for its stack of all logits: torch.export compares the
         # strides of its four axes, and would make the batch a constant.
         head, calibrator = self.model.head, self.model.head.calibrator
@@ -154,7 +155,7 @@ def export(
         multiple=multiple,
     )
     if model.test_stage == 'cascade':
-        metadata['threshold'] = model.threshold.item()
+        metadata['threshold'] = model.threshold
     if 'rois' in deployed.output_names:
         topk = model.roi_generator.topk
         metadata['roi_levels'] = [level for level, k in enumerate(topk) for _ in range(k)]
@@ -234,6 +235,7 @@ def compare(
     deployed: DeployedModel,
     run: Callable[[Tensor], Sequence[np.ndarray]],
     sizes: Sequence[Tuple[int, int]],
+    threshold: Optional[Tensor] = None,
 ):
     """Compare a file with its model on random pictures in batches of several sizes.
 
@@ -241,6 +243,7 @@ def compare(
         deployed (DeployedModel): The model.
         run (Callable): What the file says, from a batch to the outputs.
         sizes (Sequence[tuple[int, int]]): Heights and widths.
+        threshold (Tensor, optional): Of a cascade. Defaults to the model's.
 
     Raises:
         RuntimeError: If the logarithms of scores, which are logits but for a constant, are
@@ -250,7 +253,7 @@ def compare(
         for n in BATCHES:
             images = random_images(n, size, deployed.preprocess, seed=n)
             with torch.no_grad():
-                expected, found = deployed(images), run(images)
+                expected, found = deployed(images, threshold), run(images)
             for name, ours, theirs in zip(
                 deployed.output_names, expected, found, strict=True
             ):
@@ -294,13 +297,8 @@ def compare_cascade(deployed: DeployedModel, path: str, sizes: Sequence[Tuple[in
     # As far as can be from all images, whose confidences are rounded otherwise in the file.
     gap = confidence.diff().argmax()
     some = confidence[gap : gap + 2].mean()
-    threshold = deployed.model.threshold
-    try:
-        for other in (torch.tensor(0.0), torch.tensor(1.0), some):
-            deployed.model.threshold = other
-            compare(deployed, _read_onnx(path, other.numpy()), sizes)
-    finally:
-        deployed.model.threshold = threshold
+    for threshold in (torch.tensor(0.0), torch.tensor(1.0), some):
+        compare(deployed, _read_onnx(path, threshold.numpy()), sizes, threshold)
 
 
 def _open_sizes(multiple, preprocess):
@@ -314,22 +312,34 @@ def _open_sizes(multiple, preprocess):
 
 
 def _trace(deployed, images, multiple):
-    sizes = _open_sizes(multiple, deployed.preprocess)
-    return torch.export.export(deployed, (images,), dynamic_shapes=(sizes,), strict=False)
+    inputs, sizes = [images], [_open_sizes(multiple, deployed.preprocess)]
+    if deployed.model.test_stage == 'cascade':
+        inputs.append(torch.tensor(float(deployed.model.threshold)))
+        sizes.append(None)
+    return torch.export.export(
+        deployed, tuple(inputs), dynamic_shapes=tuple(sizes), strict=False
+    )
 
 
 def _write_onnx(deployed, images, multiple, path, metadata):
     import onnx
 
+    is_cascade = deployed.model.test_stage == 'cascade'
     program = torch.onnx.export(
         _trace(deployed, images, multiple),
-        input_names=['images'],
+        input_names=['images', THRESHOLD] if is_cascade else ['images'],
         output_names=deployed.output_names,
         dynamo=True,
         verbose=False,
     )
     model = program.model_proto
     _name_sizes(model.graph, deployed)
+    if is_cascade:
+        # A constant from now on. The exporter would have made one with all equal numbers.
+        threshold = np.asarray(deployed.model.threshold, np.float32)
+        model.graph.initializer.append(
+            onnx.numpy_helper.from_array(threshold, model.graph.input.pop().name)
+        )
     onnx.helper.set_model_props(model, {METADATA: json.dumps(metadata)})
     onnx.save(model, path)
 

@@ -196,9 +196,7 @@ class APCNN(ClassNames, ImageClassifier):
             self.to(memory_format=torch.channels_last)
         self.stages = stages
         self.test_stage = test_stage
-        # A tensor, which an exported model has by its name.
-        threshold = None if threshold is None else torch.tensor(float(threshold))
-        self.register_buffer('threshold', threshold, persistent=False)
+        self.threshold = threshold
         self.roi_generator = roi_generator
         self.refine_at = refine_at if stages == BOTH else 'input'
         find_position(self.backbone, self.refine_at)  # or an error now
@@ -368,20 +366,23 @@ class APCNN(ClassNames, ImageClassifier):
         images: Tensor,
         originals: Optional[List[Original]] = None,
         with_rois: bool = False,
-        in_one_graph: bool = False,
+        threshold: Optional[Tensor] = None,
     ) -> Findings:
         """Run the stages that count, and generate ROIs where they are used.
 
-        In one graph for all batches, which torch.export makes, a cascade has its refined
-        stage even where it is left no images.
+        A cascade that is exported has its threshold as a tensor, and in its one graph for
+        all batches the refined stage even where it is left no images.
         """
         features = run_until(self.backbone, images, self.refine_at)
         raw = self.neck(run_onwards(self.backbone, features, self.refine_at))
         chosen, runs_refined = None, self._counting != RAW
         if self._counting == CASCADE:
             # Here the CPU waits for a GPU: what is run depends on what comes out.
-            chosen = self._is_unsure(raw).nonzero().squeeze(1)
-            if in_one_graph:
+            unsure = self._is_unsure(
+                raw, self.threshold if threshold is None else threshold
+            )
+            chosen = unsure.nonzero().squeeze(1)
+            if threshold is not None and torch.compiler.is_compiling():
                 # A promise, or torch.export would ask. ONNX Runtime can do with none.
                 torch._check(chosen.size(0) > 0)
             else:
@@ -407,12 +408,12 @@ class APCNN(ClassNames, ImageClassifier):
             del pyramids[RAW]
         return Findings(pyramids, raw.spatial, rois, chosen)
 
-    def _is_unsure(self, raw):
+    def _is_unsure(self, raw, threshold):
         """Which images the raw stage leaves to the refined one, (N, ), bool."""
         logits = self.head({RAW: raw}) / self.head.calibrator.temperature
         confidence = logits.softmax(dim=-1).amax(dim=-1)
         # A saturated confidence is 1.0, which is not below the threshold 1.
-        return (confidence < self.threshold) | (self.threshold == 1)
+        return (confidence < threshold) | (threshold == 1)
 
     def _look_again(self, images, originals, rois):
         """The refinement of the original pictures: the second stage's input."""

@@ -244,20 +244,21 @@ def test_a_cascade(tiny_model, tmp_path):
     for classifier in model.head.classifiers:  # or all images would look alike
         classifier.fc.weight.data.mul_(20)
     images = torch.randn(6, 3, 64, 96)
-    model.threshold.fill_(1)
+    model.threshold = 1
     with torch.no_grad():
         samples = model(images, mode='predict')
         raw = torch.stack([sample.stage_scores[0] for sample in samples]).amax(dim=1)
         confidence = raw.sort().values
-        model.threshold.copy_((confidence[2] + confidence[3]) / 2)
     metadata = dict(classes=None, resize=[96, 64], crop=[64, 96])
     path = str(tmp_path / 'model.onnx')
+    model.threshold = 0.5  # which is also another constant of the graph
     export.export(model, path, (64, 96), preprocess=False, metadata=metadata)
-    for threshold, number in ((model.threshold.item(), 3), (0, 0), (1, 6)):
-        model.threshold.fill_(threshold)
+    some = (confidence[2] + confidence[3]).item() / 2
+    for threshold, number in ((some, 3), (0, 0), (1, 6)):
+        model.threshold = threshold
         with torch.no_grad():
             samples = model(images, mode='predict')
-        outputs = export._read_onnx(path, model.threshold.numpy())(images)
+        outputs = export._read_onnx(path, np.asarray(threshold, np.float32))(images)
         found = dict(zip(DeployedModel(model).output_names, map(torch.as_tensor, outputs)))
         scores = torch.stack([sample.pred_score for sample in samples])
         torch.testing.assert_close(found['scores'], scores, atol=1e-5, rtol=1e-4)

@@ -154,7 +154,7 @@ def test_cascade(model, share):
     # The confidence that is compared is the calibrated one, as predictions show it.
     confidence = torch.stack([s.stage_scores[0].max() for s in model.predict(images)])
     model.test_stage = 'cascade'
-    model.threshold = confidence.quantile(share) if share else torch.tensor(0.0)
+    model.threshold = confidence.quantile(share).item() if share else 0.0
     is_refined = confidence < model.threshold
     assert is_refined.sum() == {0.0: 0, 0.5: 3, 1.0: 5}[share]
     logits, samples = model.classify(images), model.predict(images)

@@ -72,7 +72,7 @@ def test_the_table(run_main, tmp_path):
 def test_the_share_of_a_cascade(tiny_model, share, refined):
     torch.manual_seed(0)
     model, images = tiny_model().eval(), torch.randn(4, 3, 64, 64)
-    model.test_stage, model.threshold = 'cascade', torch.tensor(1.0)
+    model.test_stage, model.threshold = 'cascade', 1
     benchmark.refine_share(model, share)
     with torch.no_grad():
         predictions = model(images, mode='predict')

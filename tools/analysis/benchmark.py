@@ -185,7 +185,7 @@ def package_rows(cfg, setting, images, labels, cascade) -> List[Row]:
     if model.stages == 'both':
         rows.append(Row('prediction', f'{name}, raw stage', predict_by('raw')))
         if cascade is not None:
-            model.threshold = torch.tensor(1.0)
+            model.threshold = 1
             refine_share(model, cascade)
             name = f'{name}, cascade of {cascade:.0%}'
             rows.append(Row('prediction', name, predict_by('cascade')))
@@ -196,8 +196,8 @@ def refine_share(model, share):
     """Let a cascade refine this share of the images, whatever untrained weights say."""
     is_unsure = model._is_unsure
 
-    def first_ones(raw):
-        images = torch.arange(len(is_unsure(raw)), device=raw.features[0].device)
+    def first_ones(raw, threshold):
+        images = torch.arange(len(is_unsure(raw, threshold)), device=raw.features[0].device)
         return images < round(share * len(images))
 
     model._is_unsure = first_ones
