@@ -32,7 +32,7 @@ def plot_reliability(reliability: Reliability, path: str):
     axis.plot(reliability.confidence, reliability.accuracy, 'o', color='black', ms=3)
     axis.plot([0, 1], [0, 1], '--', color='grey', label='as sure as right')
     axis.set(ylabel='share of right answers', xlim=(0, 1), ylim=(0, 1))
-    axis.legend(loc='upper left')
+    axis.legend(loc='lower left')
     counts.bar(centers, reliability.n, 1 / bins, color='grey', edgecolor='white')
     counts.set(xlabel='confidence', ylabel='pictures')
     figure.savefig(path)
