@@ -100,7 +100,7 @@ def _existing_file(path):
 
 
 def load_config(filename: str, options: Optional[dict] = None) -> Config:
-    """Read a config with the options of the command line.
+    """Read a config with the options of the command line, and work in its scope.
 
     Options are those of mmengine, with two differences. The variable ``data_root`` has
     been copied to every data set when mmengine merges options; here all of these copies
@@ -135,6 +135,7 @@ def load_config(filename: str, options: Optional[dict] = None) -> Config:
             )
         _replace(cfg._cfg_dict, 'data_root', cfg.data_root, options['data_root'])
     cfg.merge_from_dict(options)
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     for loader in _dataloaders(cfg):
         if loader.get('num_workers', 0) == 0:
             loader.persistent_workers = False
@@ -148,7 +149,6 @@ def load_config(filename: str, options: Optional[dict] = None) -> Config:
 
 def _count_classes(cfg):
     """The number of classes of the training data, whose pictures are not looked for."""
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     try:
         dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'lazy_init': True})
     except (OSError, ValueError) as error:

@@ -4,13 +4,14 @@ import sys
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from helpers import MINIBIRDS_CONFIG, REPO, TINY, build_model, run_python
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope, init_default_scope
 
 import apcnn_mm  # noqa: F401
 from apcnn_mm.apis.export import MINIMUM_TORCH
@@ -57,8 +58,11 @@ def run_main(monkeypatch, capsys):
         monkeypatch.setattr(sys, 'argv', [script.__file__, *map(str, arguments)])
         capsys.readouterr()
         status, last_words = 0, ''
+        # A new process has none.
+        no_scope = patch.dict(DefaultScope._instance_dict, clear=True)
         try:
-            status = script.main() or 0
+            with no_scope:
+                status = script.main() or 0
         except SystemExit as error:  # as Python ends: with a number, or a text and 1
             status = error.code or 0
         except Exception as error:

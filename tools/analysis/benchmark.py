@@ -37,7 +37,6 @@ from analysis.benchmark_data import SIZES, compare, make_picture  # noqa: E402
 from mmcv.ops import nms  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.optim import build_optim_wrapper  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.utils import track_iter_progress  # noqa: E402
 from mmpretrain.registry import MODELS  # noqa: E402
 from mmpretrain.structures import DataSample  # noqa: E402
@@ -377,7 +376,6 @@ def main():
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
     torch.manual_seed(0)
-    init_default_scope('mmpretrain')
     MMLogger.get_instance('benchmark', log_level='WARNING')  # no list of all weights
     cfg = load_config(args.config, args.cfg_options)
     device = torch.device(args.device)

@@ -22,7 +22,6 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from mmcv.transforms import Compose  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
 from mmpretrain.registry import TRANSFORMS  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -118,7 +117,6 @@ def main():
     args = parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    init_default_scope('mmpretrain')
     cfg = load_config(args.config, args.cfg_options)
     pipeline = cfg.train_dataloader.dataset.pipeline
     print('| image | size | with Pillow | as configured | ratio | grey levels apart |')

@@ -13,7 +13,6 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # tools
 
 import _script  # noqa: E402, F401
 import torch  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
 from mmpretrain.registry import MODELS  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
@@ -85,7 +84,6 @@ def main():
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
     cfg.model.backbone.init_cfg = None
-    init_default_scope('mmpretrain')
     model = MODELS.build(cfg.model)
     if getattr(model, 'test_stage', None) == 'cascade':
         model.test_stage = 'both'  # how many images are refined depends on them
