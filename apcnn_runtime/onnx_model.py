@@ -12,6 +12,8 @@ from .lines import STAGES, describe
 from .pictures import draw_attention, draw_rois
 
 METADATA = 'apcnn_mm'
+# Earlier ones fail at batches of no image, which a cascade's second stage may have.
+MINIMUM_FOR_CASCADES = (1, 32)
 
 
 class ONNXModel:
@@ -25,7 +27,8 @@ class ONNXModel:
         metadata (dict): What the file tells about itself.
 
     Raises:
-        ValueError: If it is no such file, or one that takes no pictures.
+        ValueError: If it is no such file, one that takes no pictures, or a cascade that
+            this ONNX Runtime cannot run.
     """
 
     def __init__(self, path: str):
@@ -46,6 +49,8 @@ class ONNXModel:
                 f'{osp.abspath(path)} takes {self.metadata["input"]}, not pictures: export '
                 'it without --no-preprocess.'
             )
+        if self.metadata['stage'] == 'cascade':
+            check_cascades()
 
     def stream(
         self, images: Sequence[str], batch_size: int = 1, top_k: int = 5
@@ -200,3 +205,19 @@ def open_picture(path: str) -> Image.Image:
             grey = np.asarray(image) // 256
             image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
         return image.convert('RGB')
+
+
+def check_cascades():
+    """Whether this ONNX Runtime can run cascades.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    version = onnxruntime.__version__
+    if tuple(map(int, version.split('.')[:2])) < MINIMUM_FOR_CASCADES:
+        raise ValueError(
+            f'A cascade needs ONNX Runtime {".".join(map(str, MINIMUM_FOR_CASCADES))} or '
+            f'later (Python 3.11 or later), but this is {version}, which fails where no '
+            'image of a batch is refined. Update it, or export with '
+            "model.test_cfg.stage='both' or 'raw'."
+        )

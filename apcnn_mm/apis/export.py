@@ -127,8 +127,8 @@ def export(
         ImportError: If ONNX or ONNX Runtime is missing.
         RuntimeError: If the version of PyTorch is too old, or the file gives other
             results than the model.
-        ValueError: If the format cannot have a cascade, or the model refines original
-            pictures.
+        ValueError: If the format or this ONNX Runtime cannot have a cascade, or the model
+            refines original pictures.
     """
     check_choice('format', format, FORMATS)
     if model.test_stage == 'cascade' and format != 'onnx':
@@ -142,6 +142,10 @@ def export(
             "its input, which an exported one has not. Set model.test_cfg.stage to 'raw'."
         )
     check_versions(format)
+    if model.test_stage == 'cascade':
+        from apcnn_runtime.onnx_model import check_cascades
+
+        check_cascades()
     deployed = DeployedModel(model, preprocess)
     multiple = find_multiple(model, size)
     calibrator = model.head.calibrator

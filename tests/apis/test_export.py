@@ -10,7 +10,7 @@ from PIL import Image
 
 from apcnn_mm.apis import APCNNInferencer, export
 from apcnn_mm.apis.export import MINIMUM_TORCH, DeployedModel
-from apcnn_runtime.onnx_model import ONNXModel
+from apcnn_runtime.onnx_model import ONNXModel, check_cascades
 from tools import predict
 from tools.analysis import benchmark
 from tools.deployment import export as script
@@ -236,7 +236,16 @@ def test_formats_and_models(tiny_model, tmp_path, format, stage, options):
     assert torch.equal(found['accepted'][1:], accepted[1:])
 
 
+def can_run_cascades():
+    try:
+        check_cascades()
+    except ValueError:
+        return False
+    return True
+
+
 @needs_new_torch
+@pytest.mark.skipif(not can_run_cascades(), reason='ONNX Runtime is too old for cascades')
 def test_a_cascade(tiny_model, tmp_path):
     """Refines the same images as the model, also all of them, or none."""
     torch.manual_seed(0)
@@ -300,6 +309,11 @@ def test_mistakes(tiny_model, tmp_path, run_main, monkeypatch):
     monkeypatch.setattr(torch, '__version__', '2.4.1+cpu')
     done = run_main(script, config, __file__, '--out', path)
     assert done.returncode == 2 and 'needs PyTorch 2.6 or later' in done.stderr
+    monkeypatch.undo()
+    monkeypatch.setattr(onnxruntime, '__version__', '1.23.2')
+    if NEW:
+        with pytest.raises(ValueError, match='needs ONNX Runtime 1.32.*this is 1.23.2'):
+            export.export(model, path, (64, 64))
     assert list(tmp_path.iterdir()) == []
 
 
