@@ -215,8 +215,13 @@ def test_schedule(config, tmp_path):
 
 
 @pytest.mark.parametrize('stage', ['backbone', 'neck'])
-def test_t_sne(config, trained, tmp_path, stage):
-    pytest.importorskip('sklearn')
+def test_t_sne(config, trained, tmp_path, stage, request):
+    sklearn = pytest.importorskip('sklearn')
+    versions = [digit_version(module.__version__) for module in (mmpretrain, sklearn)]
+    if versions[0] < digit_version('1.3') and versions[1] >= digit_version('1.7'):
+        # It calls scikit-learn by an argument that has another name since.
+        mark = pytest.mark.xfail(raises=TypeError, strict=True, reason='mmpretrain')
+        request.applymarker(mark)
     run(
         'visualization/vis_tsne.py',
         *(config, '--checkpoint', trained.checkpoint, '--vis-stage', stage),
