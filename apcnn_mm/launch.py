@@ -80,6 +80,22 @@ def add_arguments(parser: argparse.ArgumentParser, checkpoint: bool = False):
     )
 
 
+def add_taxonomy_arguments(parser: argparse.ArgumentParser):
+    """Add ``--taxonomy`` and ``--confidence``, for :class:`APCNNInferencer`.
+
+    Args:
+        parser (ArgumentParser): The parser of a script.
+    """
+    parser.add_argument(
+        '--taxonomy', help='a CSV file with the classes and the names above them'
+    )
+    parser.add_argument(
+        '--confidence',
+        type=float,
+        help='the probability that the deepest name must reach. Defaults to 0.8',
+    )
+
+
 def typed_options(args: argparse.Namespace) -> List[str]:
     """The options of a command line as they were typed, for another command.
 

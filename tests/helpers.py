@@ -5,11 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
 from mmengine.config import Config, DictAction
 from mmpretrain.registry import MODELS
 
+from apcnn_mm.apis.export import MINIMUM_TORCH
 from apcnn_mm.launch import load_config
 
+# Whether this PyTorch can export to ONNX.
+CAN_EXPORT = tuple(map(int, torch.__version__.split('.')[:2])) >= MINIMUM_TORCH
 REPO = Path(__file__).parents[1]
 MINIBIRDS_CONFIG = 'configs/apcnn_r18_minibirds.py'
 # A few steps of a very narrow model.

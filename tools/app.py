@@ -70,17 +70,10 @@ def open_checkpoint(parser):
     import _script  # noqa: F401
 
     from apcnn_mm.apis import APCNNInferencer
-    from apcnn_mm.launch import add_arguments, load_config
+    from apcnn_mm.launch import add_arguments, add_taxonomy_arguments, load_config
 
     add_arguments(parser, checkpoint=True)
-    parser.add_argument(
-        '--taxonomy', help='a CSV file with the classes and the names above them'
-    )
-    parser.add_argument(
-        '--confidence',
-        type=float,
-        help='the probability that the deepest name must reach. Defaults to 0.8',
-    )
+    add_taxonomy_arguments(parser)
     parser.add_argument('--device', help='such as cuda:1 or cpu')
     args = parse_args(parser)
     inferencer = APCNNInferencer(

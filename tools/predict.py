@@ -25,7 +25,7 @@ from mmengine.utils import ProgressBar
 
 from apcnn_mm.apis import APCNNInferencer, list_images
 from apcnn_mm.arguments import check_number
-from apcnn_mm.launch import Team, add_arguments, load_config
+from apcnn_mm.launch import Team, add_arguments, add_taxonomy_arguments, load_config
 from apcnn_runtime.files import IMAGE_EXTENSIONS, ImageList
 from apcnn_runtime.predictions import (
     PredictionFile,
@@ -50,14 +50,7 @@ def parse_args():
     )
     parser.add_argument('--pictures', help='the dir to save pictures with ROIs')
     parser.add_argument('--top-k', type=int, default=5, help='how many classes to tell')
-    parser.add_argument(
-        '--taxonomy', help='a CSV file with the classes and the names above them'
-    )
-    parser.add_argument(
-        '--confidence',
-        type=float,
-        help='the probability that the deepest name must reach. Defaults to 0.8',
-    )
+    add_taxonomy_arguments(parser)
     parser.add_argument('--batch-size', type=int, default=16, help='of each process')
     parser.add_argument(
         '--num-workers', type=int, default=2, help='that read the images of each process'

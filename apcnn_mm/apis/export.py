@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..arguments import check_choice
 from ..models import APCNN
+from ..models.apcnn import CASCADE
 
 FORMATS = ('onnx', 'torchscript', 'exported_program')
 # Of torch.onnx's and torch.export's open sizes that are multiples of others.
@@ -20,6 +21,7 @@ MINIMUM_TORCH = (2, 6)
 # Key of the metadata in an ONNX file, and name of its file in PyTorch's.
 METADATA = 'apcnn_mm'
 BATCHES = (1, 3, 17)
+EQUAL = ('accepted', 'is_refined', 'rois', 'roi_valid', 'merged_box')
 THRESHOLD = 'threshold'  # of a cascade, as an ONNX file calls it
 
 
@@ -39,13 +41,18 @@ class DeployedModel(nn.Module):
         self.preprocess = preprocess
 
     @property
+    def is_cascade(self) -> bool:
+        """Whether other layers run for other images, by a threshold."""
+        return self.model.test_stage == CASCADE
+
+    @property
     def output_names(self) -> List[str]:
         """What ``forward`` returns: see :func:`export`."""
         stages = ['raw', 'refined']
         if self.model.test_stage in stages:
             stages = [self.model.test_stage]
         names = ['scores', *(f'{stage}_scores' for stage in stages), 'novelty', 'accepted']
-        if self.model.test_stage == 'cascade':
+        if self.is_cascade:
             names.append('is_refined')
         if self.model.roi_generator is not None and self.model.neck.spatial:
             names += ['rois', 'roi_scores', 'roi_valid', 'merged_box']
@@ -131,7 +138,8 @@ def export(
             refines original pictures.
     """
     check_choice('format', format, FORMATS)
-    if model.test_stage == 'cascade' and format != 'onnx':
+    deployed = DeployedModel(model, preprocess)
+    if deployed.is_cascade and format != 'onnx':
         raise ValueError(
             'A cascade runs other layers for other images, for which the format must be '
             f"'onnx', not {format!r}. Or set model.test_cfg.stage to 'both' or 'raw'."
@@ -142,11 +150,10 @@ def export(
             "its input, which an exported one has not. Set model.test_cfg.stage to 'raw'."
         )
     check_versions(format)
-    if model.test_stage == 'cascade':
+    if deployed.is_cascade:
         from apcnn_runtime.onnx_model import check_cascades
 
         check_cascades()
-    deployed = DeployedModel(model, preprocess)
     multiple = find_multiple(model, size)
     calibrator = model.head.calibrator
     metadata = dict(
@@ -158,7 +165,7 @@ def export(
         input='uint8 RGB (N, H, W, 3)' if preprocess else 'float32 (N, 3, H, W)',
         multiple=multiple,
     )
-    if model.test_stage == 'cascade':
+    if deployed.is_cascade:
         metadata['threshold'] = model.threshold
     if 'rois' in deployed.output_names:
         topk = model.roi_generator.topk
@@ -171,9 +178,9 @@ def export(
             write, read = WRITERS[format]
             write(deployed, random_images(2, size, preprocess), multiple, partial, metadata)
             run = read(partial)
-            compare(deployed, run, sizes)
-            if model.test_stage == 'cascade':
-                compare_cascade(deployed, partial, sizes)
+        compare(deployed, run, sizes)
+        if deployed.is_cascade:
+            compare_cascade(deployed, partial, sizes)
         os.replace(partial, path)
     finally:
         if osp.exists(partial):
@@ -264,13 +271,7 @@ def compare(
                 ours, theirs = ours.numpy(), np.asarray(theirs)
                 if name.endswith('scores') and name != 'roi_scores':
                     ours, theirs = (np.log(x.clip(1e-20)) for x in (ours, theirs))
-                equal = name in (
-                    'accepted',
-                    'is_refined',
-                    'rois',
-                    'roi_valid',
-                    'merged_box',
-                )
+                equal = name in EQUAL
                 off = np.abs(ours.astype(float) - theirs).max() if ours.size else 0.0
                 # Not `off > 1e-4`, for NaN.
                 if not off <= (1e-3 if equal else 1e-4):
@@ -292,11 +293,13 @@ def compare_cascade(deployed: DeployedModel, path: str, sizes: Sequence[Tuple[in
         RuntimeError: See :func:`compare`.
     """
     raw = deployed.output_names.index('raw_scores')
-    confidence = [
-        deployed(random_images(n, size, deployed.preprocess, seed=n))[raw].amax(dim=1)
+    batches = (
+        random_images(n, size, deployed.preprocess, seed=n)
         for n in BATCHES
         for size in sizes
-    ]
+    )
+    with torch.no_grad():
+        confidence = [deployed(images)[raw].amax(dim=1) for images in batches]
     confidence = torch.cat(confidence).sort().values
     # As far as can be from all images, whose confidences are rounded otherwise in the file.
     gap = confidence.diff().argmax()
@@ -317,7 +320,7 @@ def _open_sizes(multiple, preprocess):
 
 def _trace(deployed, images, multiple):
     inputs, sizes = [images], [_open_sizes(multiple, deployed.preprocess)]
-    if deployed.model.test_stage == 'cascade':
+    if deployed.is_cascade:
         inputs.append(torch.tensor(float(deployed.model.threshold)))
         sizes.append(None)
     return torch.export.export(
@@ -328,17 +331,16 @@ def _trace(deployed, images, multiple):
 def _write_onnx(deployed, images, multiple, path, metadata):
     import onnx
 
-    is_cascade = deployed.model.test_stage == 'cascade'
     program = torch.onnx.export(
         _trace(deployed, images, multiple),
-        input_names=['images', THRESHOLD] if is_cascade else ['images'],
+        input_names=['images', THRESHOLD] if deployed.is_cascade else ['images'],
         output_names=deployed.output_names,
         dynamo=True,
         verbose=False,
     )
     model = program.model_proto
     _name_sizes(model.graph, deployed)
-    if is_cascade:
+    if deployed.is_cascade:
         # A constant from now on. The exporter would have made one with all equal numbers.
         threshold = np.asarray(deployed.model.threshold, np.float32)
         model.graph.initializer.append(

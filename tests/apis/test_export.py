@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from helpers import REPO, WITHOUT_TORCH, run_python
+from helpers import CAN_EXPORT, REPO, WITHOUT_TORCH, run_python
 from PIL import Image
 
 from apcnn_mm.apis import APCNNInferencer, export
@@ -16,9 +16,8 @@ from tools.analysis import benchmark
 from tools.deployment import export as script
 from tools.deployment import predict_onnx
 
-NEW = tuple(map(int, torch.__version__.split('.')[:2])) >= MINIMUM_TORCH
 needs_new_torch = pytest.mark.skipif(
-    not NEW, reason=f'to export to ONNX takes PyTorch {MINIMUM_TORCH}'
+    not CAN_EXPORT, reason=f'to export to ONNX takes PyTorch {MINIMUM_TORCH}'
 )
 
 
@@ -29,7 +28,6 @@ def inferencer(trained):
     )
 
 
-@needs_new_torch
 def test_what_an_onnx_file_tells(exported, inferencer):
     onnx.checker.check_model(onnx.load(exported), full_check=True)
     session = onnxruntime.InferenceSession(exported)
@@ -59,7 +57,6 @@ def test_what_an_onnx_file_tells(exported, inferencer):
             session.run(None, dict(images=np.zeros((1, *size, 3), np.uint8)))
 
 
-@needs_new_torch
 @pytest.mark.parametrize('n, height, width', [(1, 64, 192), (5, 256, 96)])
 def test_parity_at_any_size(exported, inferencer, n, height, width):
     """With what the whole model says, data preprocessor included."""
@@ -102,7 +99,6 @@ def read(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@needs_new_torch
 def test_the_lines_of_predict_without_pytorch(
     exported, trained, pictures, tmp_path, run_main
 ):
@@ -142,7 +138,6 @@ def test_the_lines_of_predict_without_pytorch(
         assert line['merged_box'] == pytest.approx(other['merged_box'])
 
 
-@needs_new_torch
 def test_pictures_are_read_alike(exported, inferencer, tmp_path):
     """A turned photograph that grows, and one that shrinks, to within a grey level."""
     model = ONNXModel(str(exported))
@@ -163,7 +158,6 @@ def test_pictures_are_read_alike(exported, inferencer, tmp_path):
         assert difference.mean() < 0.5 and difference.max() <= 3
 
 
-@needs_new_torch
 def test_mistakes_of_predict_onnx(exported, pictures, tmp_path, run_main):
     out = tmp_path / 'out.jsonl'
     (tmp_path / 'none.onnx').write_text('none')
@@ -311,7 +305,7 @@ def test_mistakes(tiny_model, tmp_path, run_main, monkeypatch):
     assert done.returncode == 2 and 'needs PyTorch 2.6 or later' in done.stderr
     monkeypatch.undo()
     monkeypatch.setattr(onnxruntime, '__version__', '1.23.2')
-    if NEW:
+    if CAN_EXPORT:
         with pytest.raises(ValueError, match='needs ONNX Runtime 1.32.*this is 1.23.2'):
             export.export(model, path, (64, 64))
     assert list(tmp_path.iterdir()) == []
