@@ -8,12 +8,9 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
+from . import METADATA, THRESHOLD
 from .lines import STAGES, describe
 from .pictures import draw_attention, draw_rois
-
-METADATA = 'apcnn_mm'
-# Earlier ones fail at batches of no image, which a cascade's second stage may have.
-MINIMUM_FOR_CASCADES = (1, 32)
 
 
 class ONNXModel:
@@ -27,15 +24,12 @@ class ONNXModel:
         metadata (dict): What the file tells about itself.
 
     Raises:
-        ValueError: If it is no such file, one that takes no pictures, or a cascade that
-            this ONNX Runtime cannot run.
+        ValueError: If it is no such file, or one that takes no pictures.
     """
 
     def __init__(self, path: str):
         try:
-            self.session = onnxruntime.InferenceSession(
-                path, providers=onnxruntime.get_available_providers()
-            )
+            self.session = open_session(path, onnxruntime.get_available_providers())
         except Exception as error:  # of ONNX Runtime's own classes
             raise ValueError(f'{osp.abspath(path)} is no ONNX model: {error}') from error
         metadata = self.session.get_modelmeta().custom_metadata_map.get(METADATA)
@@ -49,8 +43,6 @@ class ONNXModel:
                 f'{osp.abspath(path)} takes {self.metadata["input"]}, not pictures: export '
                 'it without --no-preprocess.'
             )
-        if self.metadata['stage'] == 'cascade':
-            check_cascades()
 
     def stream(
         self, images: Sequence[str], batch_size: int = 1, top_k: int = 5
@@ -184,6 +176,32 @@ class ONNXModel:
         ]
 
 
+def open_session(
+    path: str,
+    providers: Sequence[str] = ('CPUExecutionProvider',),
+    threads: int = 0,
+    threshold: Optional[float] = None,
+) -> onnxruntime.InferenceSession:
+    """Open an ONNX file.
+
+    Args:
+        path (str): The file.
+        providers (Sequence[str]): What runs it. Defaults to the CPU.
+        threads (int): Of the CPU. Defaults to 0: one for each core.
+        threshold (float, optional): Of a cascade, in place of the file's.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    if threshold is None:
+        return onnxruntime.InferenceSession(path, options, providers)
+    value = np.array(threshold, np.float32)
+    value = onnxruntime.OrtValue.ortvalue_from_numpy(value)
+    options.add_initializer(THRESHOLD, value)
+    session = onnxruntime.InferenceSession(path, options, providers)
+    session.threshold = value  # which it reads without keeping it alive
+    return session
+
+
 def open_picture(path: str) -> Image.Image:
     """Open a picture, turned as its EXIF orientation says.
 
@@ -205,19 +223,3 @@ def open_picture(path: str) -> Image.Image:
             grey = np.asarray(image) // 256
             image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
         return image.convert('RGB')
-
-
-def check_cascades():
-    """Whether this ONNX Runtime can run cascades.
-
-    Raises:
-        ValueError: If it cannot.
-    """
-    version = onnxruntime.__version__
-    if tuple(map(int, version.split('.')[:2])) < MINIMUM_FOR_CASCADES:
-        raise ValueError(
-            f'A cascade needs ONNX Runtime {".".join(map(str, MINIMUM_FOR_CASCADES))} or '
-            f'later (Python 3.11 or later), but this is {version}, which fails where no '
-            'image of a batch is refined. Update it, or export with '
-            "model.test_cfg.stage='both' or 'raw'."
-        )

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from apcnn_runtime import METADATA, THRESHOLD
+
 from ..arguments import check_choice
 from ..models import APCNN
 from ..models.apcnn import CASCADE
@@ -18,11 +20,8 @@ from ..models.apcnn import CASCADE
 FORMATS = ('onnx', 'torchscript', 'exported_program')
 # Of torch.onnx's and torch.export's open sizes that are multiples of others.
 MINIMUM_TORCH = (2, 6)
-# Key of the metadata in an ONNX file, and name of its file in PyTorch's.
-METADATA = 'apcnn_mm'
 BATCHES = (1, 3, 17)
 EQUAL = ('accepted', 'is_refined', 'rois', 'roi_valid', 'merged_box')
-THRESHOLD = 'threshold'  # of a cascade, as an ONNX file calls it
 
 
 class DeployedModel(nn.Module):
@@ -62,26 +61,59 @@ class DeployedModel(nn.Module):
     def forward(
         self, images: Tensor, threshold: Optional[Tensor] = None
     ) -> Tuple[Tensor, ...]:
-        """The outputs of ``output_names`` for a batch, by a cascade at a threshold."""
+        """The outputs of ``output_names`` for a batch.
+
+        Args:
+            images (Tensor): The batch.
+            threshold (Tensor, optional): Traces a cascade with this input in place of
+                the model's threshold.
+        """
         if self.preprocess:
             images = self.normalise(images)
-        found = self.model._run_stages(images, with_rois=True, threshold=threshold)
-        # As APCNNHead.judge, but for its stack of all logits: torch.export compares the
-        # strides of its four axes, and would make the batch a constant.
-        head, calibrator = self.model.head, self.model.head.calibrator
-        logits = head.stage_logits(found.pyramids, found.refined)
-        judgement = calibrator(torch.cat(logits))
-        stages = torch.stack([x.mean(dim=0) for x in logits]) / calibrator.temperature
+        model, head, is_refined = self.model, self.model.head, None
+        # Below as APCNNHead.judge, but for its stack of all logits: torch.export compares
+        # the strides of its four axes, and would make the batch a constant.
+        if threshold is None:
+            found = model._run_stages(images, with_rois=True)
+            attention, rois = found.attention, found.rois
+            logits = head.stage_logits(found.pyramids, found.refined)
+            if found.refined is not None:
+                is_refined = images.new_zeros(len(images), dtype=torch.bool)
+                is_refined[found.refined] = True
+        else:
+            features, raw = model._run_raw(images)
+            attention, rois = raw.spatial, model._find_rois(raw, images)
+            is_refined = model._is_unsure(raw, threshold)
+            logits = [head.classify(raw)]
+            logits.append(self._refine_some(features, rois, is_refined, logits[0]))
+        novelty, accepted = head.calibrator(torch.cat(logits))
+        stages = torch.stack([x.mean(dim=0) for x in logits]) / head.calibrator.temperature
         scores = torch.cat([stages.mean(dim=0)[None], stages]).softmax(dim=-1)
-        outputs = [*scores.unbind(), *judgement]
-        if found.refined is not None:
-            is_refined = torch.zeros_like(judgement[1])
-            outputs.append(is_refined.index_fill(0, found.refined, True))
-        if found.rois is not None:
-            rois = found.rois
+        outputs = [*scores.unbind(), novelty, accepted]
+        if is_refined is not None:
+            outputs.append(is_refined)
+        if rois is not None:
             outputs += [rois.boxes, rois.scores, rois.valid, rois.merged_box]
-            outputs += [attention.squeeze(1) for attention in found.attention]
+            outputs += [level.squeeze(1) for level in attention]
         return tuple(outputs)
+
+    def _refine_some(self, features, rois, is_refined, raw_logits):
+        """The refined stage's logits for some images, and the raw stage's for the others.
+
+        A branch of the graph, for batches without such images: ONNX Runtime before 1.32
+        fails at layers with no image, which later ones do run.
+        """
+
+        def refine():
+            chosen = is_refined.nonzero().squeeze(1)
+            torch._check(chosen.size(0) > 0)  # a promise, or torch.export would ask
+            refined = self.model._run_refined(features[chosen], rois.of_images(chosen))
+            return raw_logits.index_copy(1, chosen, self.model.head.classify(refined))
+
+        def keep():
+            return raw_logits.clone()
+
+        return torch.cond(is_refined.any(), refine, keep)
 
     def normalise(self, images: Tensor) -> Tensor:
         """As the data preprocessor, uint8 RGB (N, H, W, 3) to float32 (N, 3, H, W)."""
@@ -134,8 +166,8 @@ def export(
         ImportError: If ONNX or ONNX Runtime is missing.
         RuntimeError: If the version of PyTorch is too old, or the file gives other
             results than the model.
-        ValueError: If the format or this ONNX Runtime cannot have a cascade, or the model
-            refines original pictures.
+        ValueError: If the format cannot have a cascade, or the model refines original
+            pictures.
     """
     check_choice('format', format, FORMATS)
     deployed = DeployedModel(model, preprocess)
@@ -150,10 +182,6 @@ def export(
             "its input, which an exported one has not. Set model.test_cfg.stage to 'raw'."
         )
     check_versions(format)
-    if deployed.is_cascade:
-        from apcnn_runtime.onnx_model import check_cascades
-
-        check_cascades()
     multiple = find_multiple(model, size)
     calibrator = model.head.calibrator
     metadata = dict(
@@ -246,7 +274,6 @@ def compare(
     deployed: DeployedModel,
     run: Callable[[Tensor], Sequence[np.ndarray]],
     sizes: Sequence[Tuple[int, int]],
-    threshold: Optional[Tensor] = None,
 ):
     """Compare a file with its model on random pictures in batches of several sizes.
 
@@ -254,7 +281,6 @@ def compare(
         deployed (DeployedModel): The model.
         run (Callable): What the file says, from a batch to the outputs.
         sizes (Sequence[tuple[int, int]]): Heights and widths.
-        threshold (Tensor, optional): Of a cascade. Defaults to the model's.
 
     Raises:
         RuntimeError: If the logarithms of scores, which are logits but for a constant, are
@@ -264,7 +290,7 @@ def compare(
         for n in BATCHES:
             images = random_images(n, size, deployed.preprocess, seed=n)
             with torch.no_grad():
-                expected, found = deployed(images, threshold), run(images)
+                expected, found = deployed(images), run(images)
             for name, ours, theirs in zip(
                 deployed.output_names, expected, found, strict=True
             ):
@@ -304,8 +330,12 @@ def compare_cascade(deployed: DeployedModel, path: str, sizes: Sequence[Tuple[in
     # As far as can be from all images, whose confidences are rounded otherwise in the file.
     gap = confidence.diff().argmax()
     some = confidence[gap : gap + 2].mean()
-    for threshold in (torch.tensor(0.0), torch.tensor(1.0), some):
-        compare(deployed, _read_onnx(path, threshold.numpy()), sizes, threshold)
+    model, told = deployed.model, deployed.model.threshold
+    try:
+        for model.threshold in (0.0, 1.0, some.item()):
+            compare(deployed, _read_onnx(path, model.threshold), sizes)
+    finally:
+        model.threshold = told
 
 
 def _open_sizes(multiple, preprocess):
@@ -362,15 +392,9 @@ def _name_sizes(graph, deployed):
 
 
 def _read_onnx(path, threshold=None):
-    import onnxruntime
+    from apcnn_runtime.onnx_model import open_session
 
-    options = onnxruntime.SessionOptions()
-    if threshold is not None:
-        value = onnxruntime.OrtValue.ortvalue_from_numpy(threshold)
-        options.add_initializer(THRESHOLD, value)
-    session = onnxruntime.InferenceSession(
-        path, options, providers=['CPUExecutionProvider']
-    )
+    session = open_session(path, threshold=threshold)
     return lambda images: session.run(None, {'images': images.numpy()})
 
 

@@ -366,30 +366,17 @@ class APCNN(ClassNames, ImageClassifier):
         images: Tensor,
         originals: Optional[List[Original]] = None,
         with_rois: bool = False,
-        threshold: Optional[Tensor] = None,
     ) -> Findings:
-        """Run the stages that count, and generate ROIs where they are used.
-
-        A cascade that is exported has its threshold as a tensor, and in its one graph for
-        all batches the refined stage even where it is left no images.
-        """
-        features = run_until(self.backbone, images, self.refine_at)
-        raw = self.neck(run_onwards(self.backbone, features, self.refine_at))
+        """Run the stages that count, and generate ROIs where they are used."""
+        features, raw = self._run_raw(images)
         chosen, runs_refined = None, self._counting != RAW
         if self._counting == CASCADE:
             # Here the CPU waits for a GPU: what is run depends on what comes out.
-            unsure = self._is_unsure(
-                raw, self.threshold if threshold is None else threshold
-            )
-            chosen = unsure.nonzero().squeeze(1)
-            if threshold is not None and torch.compiler.is_compiling():
-                # A promise, or torch.export would ask. ONNX Runtime can do with none.
-                torch._check(chosen.size(0) > 0)
-            else:
-                runs_refined = len(chosen) > 0
+            chosen = self._is_unsure(raw, self.threshold).nonzero().squeeze(1)
+            runs_refined = len(chosen) > 0
         rois = None
-        if raw.spatial and self.roi_generator and (with_rois or runs_refined):
-            rois = self.roi_generator(raw.spatial, images.shape[-2:], raw.logits)
+        if with_rois or runs_refined:
+            rois = self._find_rois(raw, images)
         pyramids = {RAW: raw}
         if runs_refined:
             refined_rois = rois
@@ -397,16 +384,29 @@ class APCNN(ClassNames, ImageClassifier):
                 features = features[chosen]
                 refined_rois = rois.of_images(chosen)
                 originals = originals and [originals[i] for i in chosen.tolist()]
-            if originals is None:
-                refined = self.head.refine(features, refined_rois)
-            else:
-                refined = self._look_again(features, originals, refined_rois)
-            pyramids[REFINED] = self.neck(
-                run_onwards(self.backbone, refined, self.refine_at)
-            )
+            pyramids[REFINED] = self._run_refined(features, refined_rois, originals)
         if self._counting == REFINED:
             del pyramids[RAW]
         return Findings(pyramids, raw.spatial, rois, chosen)
+
+    def _run_raw(self, images):
+        """The low-level features, which may be refined, and the raw stage's pyramid."""
+        features = run_until(self.backbone, images, self.refine_at)
+        return features, self.neck(run_onwards(self.backbone, features, self.refine_at))
+
+    def _find_rois(self, raw, images):
+        """The raw stage's ROIs. None for a model without."""
+        if not raw.spatial or self.roi_generator is None:
+            return None
+        return self.roi_generator(raw.spatial, images.shape[-2:], raw.logits)
+
+    def _run_refined(self, features, rois, originals=None):
+        """The refined stage's pyramid."""
+        if originals is None:
+            refined = self.head.refine(features, rois)
+        else:
+            refined = self._look_again(features, originals, rois)
+        return self.neck(run_onwards(self.backbone, refined, self.refine_at))
 
     def _is_unsure(self, raw, threshold):
         """Which images the raw stage leaves to the refined one, (N, ), bool."""

@@ -41,8 +41,8 @@ from mmengine.utils import track_iter_progress  # noqa: E402
 from mmpretrain.registry import MODELS  # noqa: E402
 from mmpretrain.structures import DataSample  # noqa: E402
 
-from apcnn_mm.apis.export import METADATA, THRESHOLD  # noqa: E402
 from apcnn_mm.launch import add_arguments, load_config  # noqa: E402
+from apcnn_runtime import METADATA  # noqa: E402
 
 SWITCHES = ('amp', 'channels_last', 'compile')
 
@@ -263,14 +263,11 @@ def onnx_row(path, images, threads, cascade) -> Row:
         cascade (float | None): The share of images that a cascade refines. None for what
             the file's threshold says.
     """
-    import onnxruntime
+    from apcnn_runtime.onnx_model import open_session
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
     kind = 'CUDA' if images.is_cuda else 'CPU'
-    providers = [f'{kind}ExecutionProvider']
-    session = onnxruntime.InferenceSession(path, options, providers)
+    options = dict(providers=[f'{kind}ExecutionProvider'], threads=threads)
+    session = open_session(path, **options)
     (tensor,) = session.get_inputs()
     inputs = images.cpu().numpy()
     if tensor.type == 'tensor(uint8)':  # pictures
@@ -281,10 +278,8 @@ def onnx_row(path, images, threads, cascade) -> Row:
         (raw,) = session.run(['raw_scores'], {tensor.name: inputs})
         confidence = np.sort(np.append(raw.max(axis=1), np.float32([0, 1])))
         refined = round(cascade * len(inputs))
-        threshold = np.asarray(confidence[refined : refined + 2].mean())
-        value = onnxruntime.OrtValue.ortvalue_from_numpy(threshold)
-        options.add_initializer(THRESHOLD, value)
-        session = onnxruntime.InferenceSession(path, options, providers)
+        threshold = confidence[refined : refined + 2].mean()
+        session = open_session(path, **options, threshold=threshold)
         name += f', cascade of {cascade:.0%}'
     return Row('prediction', name, lambda: session.run(None, {tensor.name: inputs}))
 
