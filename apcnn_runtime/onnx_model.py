@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from . import METADATA, THRESHOLD
 from .lines import STAGES, describe
 from .pictures import draw_attention, draw_rois
+from .taxonomy import Taxonomy
 
 
 class ONNXModel:
@@ -22,6 +23,8 @@ class ONNXModel:
     Attributes:
         session (onnxruntime.InferenceSession): The model.
         metadata (dict): What the file tells about itself.
+        taxonomy (Taxonomy | None): The names above the classes, where the file has them.
+        confidence (float | None): The probability that the roll-up must reach.
 
     Raises:
         ValueError: If it is no such file, or one that takes no pictures.
@@ -38,6 +41,9 @@ class ONNXModel:
                 f'{osp.abspath(path)} was not written by tools/deployment/export.py.'
             )
         self.metadata = json.loads(metadata)
+        taxonomy = dict(self.metadata.get('taxonomy') or {})
+        self.confidence = taxonomy.pop('confidence', None)
+        self.taxonomy = Taxonomy(**taxonomy) if taxonomy else None
         if not self.metadata['input'].startswith('uint8'):
             raise ValueError(
                 f'{osp.abspath(path)} takes {self.metadata["input"]}, not pictures: export '
@@ -152,7 +158,7 @@ class ONNXModel:
 
             rois = self._rois(found, to_original(found['rois']))
             merged_box = to_original(found['merged_box'])
-        return describe(
+        result = describe(
             image=image,
             size=size,
             scores=found['scores'],
@@ -164,6 +170,10 @@ class ONNXModel:
             classes=self.metadata['classes'],
             top_k=top_k,
         )
+        if self.taxonomy is not None and result['error'] is None:
+            names = self.taxonomy.describe(found['scores'], self.confidence, top_k)
+            result.update(names)
+        return result
 
     def _rois(self, found, boxes) -> List[dict]:
         """The ROIs of an image, those of K boxes that are valid."""

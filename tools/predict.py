@@ -127,8 +127,8 @@ def identify(args, cfg, images, inferencer):
         checkpoint = digest(args.checkpoint)
     taxonomy = None
     if inferencer.taxonomy is not None:
-        with open(inferencer.taxonomy.file, encoding='utf-8-sig') as file:
-            taxonomy = digest([file.read(), inferencer.confidence])
+        names = inferencer.taxonomy
+        taxonomy = digest([names.ranks, names.lineages, inferencer.confidence])
     return {
         'input': digest_input(args.input, images),
         'config': digest(used),

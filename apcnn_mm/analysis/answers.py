@@ -174,8 +174,7 @@ def evaluate(
     classes = list(inferencer.classes or map(str, range(inferencer.model.head.num_classes)))
     ranks = None
     if inferencer.taxonomy is not None:
-        ranks = TaxonomyAccuracy(inferencer.taxonomy.file, confidence=inferencer.confidence)
-        ranks.dataset_meta = dict(classes=classes)
+        ranks = TaxonomyAccuracy(inferencer.taxonomy, confidence=inferencer.confidence)
     paths, labels, scores, unreadable = [], [], [], {}
     novelty, accepted = [], []
     stages = {name: [] for name in inferencer.stage_names}

@@ -22,7 +22,7 @@ from mmpretrain.registry import TRANSFORMS
 from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
-from apcnn_runtime.lines import best, describe
+from apcnn_runtime.lines import describe
 from apcnn_runtime.pictures import PICTURE_SIZE
 
 from ..arguments import check_choice, check_number, check_type
@@ -31,7 +31,7 @@ from ..geometry import OTHER_TRANSFORMS, RESIZING, check_pipeline, to_original
 from ..launch import load_config
 from ..models import APCNN
 from ..models.calibrator import find_other_stage
-from ..taxonomy import Taxonomy
+from ..taxonomy import read_taxonomy
 from ..visualization import ROIVisualizer
 from .images import (
     Images,
@@ -57,8 +57,8 @@ class APCNNInferencer(ImageClassificationInferencer):
             to that of the given model.
         classes (str | Sequence[str], optional): Names of the classes, or a text file with
             them. Defaults to those in the checkpoint.
-        taxonomy (str | Path, optional): A file, see :class:`Taxonomy`. Defaults to that of
-            the config's :class:`TaxonomyAccuracy`, where it is there and fits.
+        taxonomy (str | Path, optional): A file, see :func:`read_taxonomy`. Defaults to that
+            of the config's :class:`TaxonomyAccuracy`, where it is there and fits.
         confidence (float, optional): The probability that the roll-up must reach. Defaults
             to the config's or 0.8.
 
@@ -294,10 +294,11 @@ class APCNNInferencer(ImageClassificationInferencer):
                 )
             ]
             merged_box = to_original(outcome.merged_box, outcome).tolist()
+        probs = outcome.pred_score.float().cpu().numpy()
         result = describe(
             image=path,
             size=(width, height),
-            scores=outcome.pred_score.float().cpu().numpy(),
+            scores=probs,
             stages=dict(zip(self.stage_names, outcome.stage_scores.float().cpu().numpy())),
             novelty=float(outcome.novelty),
             accepted=bool(outcome.accepted) if self.has_threshold else None,
@@ -307,12 +308,7 @@ class APCNNInferencer(ImageClassificationInferencer):
             top_k=top_k,
         )
         if self.taxonomy is not None and result['error'] is None:
-            probs = outcome.pred_score[None].float().cpu()
-            (result['rollup'],) = self.taxonomy.rollup(probs, self.confidence)
-            result['ranks'] = {
-                rank: best(scores[0].numpy(), self.taxonomy.names[rank], top_k)
-                for rank, scores in self.taxonomy.scores(probs).items()
-            }
+            result.update(self.taxonomy.describe(probs, self.confidence, top_k))
         return result
 
     def draw(self, image: InputType, outcome: DataSample, out_file: Optional[str] = None):
@@ -369,11 +365,11 @@ class APCNNInferencer(ImageClassificationInferencer):
         self.taxonomy = None
         self.confidence = confidence or entry.get('confidence', 0.8)
         if file is not None:
-            self.taxonomy = Taxonomy(file, self.classes or ())
+            self.taxonomy = read_taxonomy(file, self.classes or ())
         elif entry:
             file = osp.join(entry.get('data_root', ''), entry['taxonomy'])
             try:
-                self.taxonomy = Taxonomy(file, self.classes or ())
+                self.taxonomy = read_taxonomy(file, self.classes or ())
             except (FileNotFoundError, ValueError) as error:
                 # Such as on a machine without the data, or with other names.
                 MMLogger.get_current_instance().warning(

@@ -1,14 +1,16 @@
 """How often the names on each level of a taxonomy are right."""
 
 import os
-from typing import List, Sequence
+from typing import List, Sequence, Union
 
 import torch
 from mmengine.evaluator import BaseMetric
 from mmpretrain.registry import METRICS
 
+from apcnn_runtime.taxonomy import Taxonomy
+
 from ..arguments import check_choice, check_number, check_type
-from ..taxonomy import Taxonomy
+from ..taxonomy import read_taxonomy
 
 
 @METRICS.register_module()
@@ -29,7 +31,8 @@ class TaxonomyAccuracy(BaseMetric):
     Strangers are left out, see :class:`Calibration`.
 
     Args:
-        taxonomy (str): The file, see :class:`Taxonomy`.
+        taxonomy (str | Path | Taxonomy): The file, see :func:`read_taxonomy`, or what is
+            read from it.
         data_root (str): The folder that the file's path counts from. Defaults to ''.
         confidence (float): The probability that a name must reach. Defaults to 0.8.
         collect_device (str): See :class:`BaseMetric`. Defaults to 'cpu'.
@@ -43,37 +46,42 @@ class TaxonomyAccuracy(BaseMetric):
 
     def __init__(
         self,
-        taxonomy: str,
+        taxonomy: Union[str, os.PathLike, Taxonomy],
         data_root: str = '',
         confidence: float = 0.8,
         collect_device: str = 'cpu',
     ):
-        check_type('TaxonomyAccuracy.taxonomy', taxonomy, str, os.PathLike)
+        check_type('TaxonomyAccuracy.taxonomy', taxonomy, str, os.PathLike, Taxonomy)
         check_type('TaxonomyAccuracy.data_root', data_root, str, os.PathLike)
         check_number('TaxonomyAccuracy.confidence', confidence, above=0, maximum=1)
         check_choice('TaxonomyAccuracy.collect_device', collect_device, ('cpu', 'gpu'))
         super().__init__(collect_device=collect_device)
-        self.file = os.path.join(data_root, taxonomy)
+        self.file = self.taxonomy = None
+        if isinstance(taxonomy, Taxonomy):
+            self.taxonomy = taxonomy
+        else:
+            self.file = os.path.join(data_root, taxonomy)
         self.confidence = confidence
-        self.taxonomy = None
 
     @BaseMetric.dataset_meta.setter
     def dataset_meta(self, meta: dict):
         """mmengine sets this before the first batch."""
         self._dataset_meta = meta
-        self.taxonomy = Taxonomy(self.file, meta['classes'])
+        if self.file is not None:
+            self.taxonomy = read_taxonomy(self.file, meta['classes'])
 
     def process(self, data_batch, data_samples: Sequence[dict]):
         """Keep what is right of each image."""
         samples = [sample for sample in data_samples if len(sample['gt_label'])]
         if not samples:
             return
-        probs = torch.stack([sample['pred_score'] for sample in samples]).float().cpu()
-        labels = torch.cat([sample['gt_label'] for sample in samples]).cpu()
+        probs = torch.stack([sample['pred_score'] for sample in samples])
+        probs = probs.float().cpu().numpy()
+        labels = torch.cat([sample['gt_label'] for sample in samples]).cpu().numpy()
         ranks, names = self.taxonomy.ranks, self.taxonomy.names
         truths = {rank: self.taxonomy.labels(rank)[labels].tolist() for rank in ranks}
         best = {
-            rank: scores.argmax(dim=1).tolist()
+            rank: scores.argmax(axis=1).tolist()
             for rank, scores in self.taxonomy.scores(probs).items()
         }
         for i, answer in enumerate(self.taxonomy.rollup(probs, self.confidence)):

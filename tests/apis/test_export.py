@@ -120,17 +120,20 @@ def test_the_lines_of_predict_without_pytorch(
         if other['error']:
             assert line.keys() == other.keys() and line['image'] == other['image']
             continue
-        # There is no taxonomy without the plugin.
-        assert list(line) == [key for key in other if key not in ('rollup', 'ranks')]
+        assert list(line) == list(other)
         assert line['novelty'] == pytest.approx(other['novelty'], rel=1e-3)
         for key in ('image', 'width', 'height', 'accepted', 'error'):
             assert line[key] == other[key]
-        for key in ('top', 'raw', 'refined'):
-            assert [best['name'] for best in line[key]] == [
-                best['name'] for best in other[key]
-            ]
-            scores = [best['score'] for best in other[key]]
-            assert [best['score'] for best in line[key]] == pytest.approx(scores, rel=1e-4)
+        assert line['ranks'].keys() == other['ranks'].keys() == {'class', 'genus', 'family'}
+        told, expected_names = (
+            [*(x[key] for key in ('top', 'raw', 'refined')), *x['ranks'].values()]
+            for x in (line, other)
+        )
+        for found, wanted in zip(told, expected_names, strict=True):
+            assert [best['name'] for best in found] == [best['name'] for best in wanted]
+            scores = [best['score'] for best in wanted]
+            assert [best['score'] for best in found] == pytest.approx(scores, rel=1e-4)
+        assert line['rollup']['name'] == other['rollup']['name']
         assert len(line['rois']) == len(other['rois'])
         for roi, other_roi in zip(line['rois'], other['rois']):
             assert roi['box'] == pytest.approx(other_roi['box'])

@@ -6,7 +6,7 @@ import pytest
 from mmpretrain.registry import DATASETS
 from PIL import Image
 
-from apcnn_mm.taxonomy import Taxonomy
+from apcnn_mm.taxonomy import read_taxonomy
 from tools import make_minibirds as tool
 from tools.make_minibirds import SPECIES, draw_bird, make_minibirds
 
@@ -184,7 +184,7 @@ def test_taxonomy(tmp_path):
     """Of all species; the plain one misses a rank."""
     make_minibirds(tmp_path, classes=len(SPECIES), train=1, test=1, size=32, seed=0)
     classes = (tmp_path / 'classes.txt').read_text().split()[1::2]
-    taxonomy = Taxonomy(tmp_path / 'taxonomy.csv', classes)
+    taxonomy = read_taxonomy(tmp_path / 'taxonomy.csv', classes)
     assert taxonomy.ranks == ['class', 'genus', 'family']
     assert taxonomy.labels('genus').tolist().count(-1) == 1
     assert taxonomy.names['family'] == ['Marked_body', 'Marked_head', 'Unmarked']

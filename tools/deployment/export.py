@@ -17,12 +17,17 @@ import _script  # noqa: E402, F401
 
 from apcnn_mm.apis import APCNNInferencer  # noqa: E402
 from apcnn_mm.apis.export import FORMATS, check_versions, export  # noqa: E402
-from apcnn_mm.launch import add_arguments, load_config  # noqa: E402
+from apcnn_mm.launch import (  # noqa: E402
+    add_arguments,
+    add_taxonomy_arguments,
+    load_config,
+)
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser, checkpoint=True)
+    add_taxonomy_arguments(parser)
     parser.add_argument('--out', required=True, help='the file to write')
     parser.add_argument(
         '--format', choices=FORMATS, default='onnx', help='(default: %(default)s)'
@@ -86,13 +91,24 @@ def main():
     cfg = load_config(args.config, args.cfg_options)
     try:
         steps = read_pipeline(cfg.test_dataloader.dataset.pipeline)
-        inferencer = APCNNInferencer(cfg, args.checkpoint, device='cpu')
+        inferencer = APCNNInferencer(
+            *(cfg, args.checkpoint, 'cpu'),
+            taxonomy=args.taxonomy,
+            confidence=args.confidence,
+        )
         model = inferencer.model
         preprocessor = model.data_preprocessor
         metadata = dict(classes=inferencer.classes, **steps)
         if preprocessor._enable_normalize:
             metadata['mean'] = preprocessor.mean.flatten().tolist()
             metadata['std'] = preprocessor.std.flatten().tolist()
+        names = inferencer.taxonomy
+        if names is not None:
+            metadata['taxonomy'] = dict(
+                ranks=names.ranks,
+                lineages=names.lineages,
+                confidence=inferencer.confidence,
+            )
         metadata['channels'] = 'RGB' if preprocessor.to_rgb else 'BGR'
         export(
             *(model, args.out, steps['crop'], args.format),
