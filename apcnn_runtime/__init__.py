@@ -4,6 +4,4 @@ This package needs NumPy, Pillow and ONNX Runtime alone. ``apcnn_mm`` takes from
 both have in common.
 """
 
-# In an exported model: the key of what it tells about itself, and a cascade's threshold.
-METADATA = 'apcnn_mm'
-THRESHOLD = 'threshold'
+METADATA = 'apcnn_mm'  # the key of what an exported model tells about itself

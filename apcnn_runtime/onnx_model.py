@@ -2,16 +2,30 @@
 
 import json
 import os.path as osp
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-from . import METADATA, THRESHOLD
+from . import METADATA
 from .lines import STAGES, describe
 from .pictures import draw_attention, draw_rois
 from .taxonomy import Taxonomy
+
+
+class Prepared(NamedTuple):
+    """A picture that has been read.
+
+    Attributes:
+        size (tuple[int, int]): Width and height, turned as the EXIF orientation says.
+        pixels (np.ndarray): The model's input, uint8 RGB (H, W, 3).
+        original (np.ndarray): What it was made of, uint8 RGB (H', W', 3).
+    """
+
+    size: Tuple[int, int]
+    pixels: np.ndarray
+    original: np.ndarray
 
 
 class ONNXModel:
@@ -32,7 +46,9 @@ class ONNXModel:
 
     def __init__(self, path: str):
         try:
-            self.session = open_session(path, onnxruntime.get_available_providers())
+            self.session = onnxruntime.InferenceSession(
+                path, providers=onnxruntime.get_available_providers()
+            )
         except Exception as error:  # of ONNX Runtime's own classes
             raise ValueError(f'{osp.abspath(path)} is no ONNX model: {error}') from error
         metadata = self.session.get_modelmeta().custom_metadata_map.get(METADATA)
@@ -73,13 +89,22 @@ class ONNXModel:
                     read[i] = self.read(image)
                 except Exception as error:  # Pillow raises errors of all kinds
                     results[i]['error'] = f'{type(error).__name__}: {error}'
-            if read:
-                batch = np.stack([pixels for pixels, _ in read.values()])
-                outputs = self.run(batch)
-                for row, (i, (_, size)) in enumerate(read.items()):
+            for batch in self._batches(read):
+                outputs = self.run(list(batch.values()))
+                for row, (i, picture) in enumerate(batch.items()):
                     found = {name: output[row] for name, output in outputs.items()}
-                    results[i] = self._describe(results[i]['image'], size, found, top_k)
+                    results[i] = self._describe(
+                        results[i]['image'], picture.size, found, top_k
+                    )
             yield from results
+
+    def _batches(self, read):
+        """Pictures of which a second look is at the originals go by their sizes."""
+        batches = {}
+        for i, picture in read.items():
+            shape = picture.original.shape if self.takes_originals else None
+            batches.setdefault(shape, {})[i] = picture
+        return batches.values()
 
     def answer(
         self, paths: Sequence[str], top_k: int
@@ -103,8 +128,9 @@ class ONNXModel:
             np.ndarray | None: The model's input in a row, the attention from the high to
             the low level. None where the model has none.
         """
-        pixels, _ = self.read(path)
-        found = {name: output[0] for name, output in self.run(pixels[None]).items()}
+        picture = self.read(path)
+        pixels = picture.pixels
+        found = {name: output[0] for name, output in self.run([picture]).items()}
         names = [name for name in found if name.startswith('attention_')]
         if not names:
             return None
@@ -113,30 +139,54 @@ class ONNXModel:
         overlays = [draw_attention(pixels, found[name]) for name in reversed(names)]
         return np.concatenate([drawn, *overlays], axis=1)
 
-    def read(self, path: str) -> Tuple[np.ndarray, Tuple[int, int]]:
+    def read(self, path: str) -> Prepared:
         """Read a picture and make it ready.
 
         Args:
             path (str): The file.
 
         Returns:
-            tuple[np.ndarray, tuple[int, int]]: The pixels, uint8 RGB (H, W, 3), and width
-            and height of the picture, turned as its EXIF orientation says.
+            Prepared: The picture.
 
         Raises:
             OSError: If there is no such file, or it is none that Pillow reads.
             ValueError: If it is no regular file.
         """
         picture = open_picture(path)
+        size = picture.size
+        largest = self.metadata.get('original_size')
+        if largest is not None and max(size) > largest:
+            sides = [max(1, round(side * largest / max(size))) for side in size]
+            picture = picture.resize(sides, Image.Resampling.BILINEAR)
         resized = picture.resize(self.metadata['resize'], Image.Resampling.BILINEAR)
         x, y = self._corner()
         height, width = self.metadata['crop']
-        return np.asarray(resized)[y : y + height, x : x + width], picture.size
+        pixels = np.asarray(resized)[y : y + height, x : x + width]
+        return Prepared(size, pixels, np.asarray(picture))
 
-    def run(self, images: np.ndarray) -> dict:
-        """The outputs of the model by their names, for (N, H, W, 3) uint8 RGB."""
+    def run(self, pictures: Sequence[Prepared]) -> dict:
+        """Run the model.
+
+        Args:
+            pictures (Sequence[Prepared]): A batch. Where the model takes the originals,
+                these have one size.
+
+        Returns:
+            dict[str, np.ndarray]: The outputs by their names, (N, ...).
+        """
+        inputs = dict(images=np.stack([picture.pixels for picture in pictures]))
+        if self.takes_originals:
+            originals = np.stack([picture.original for picture in pictures])
+            scale = np.divide(originals.shape[2:0:-1], self.metadata['resize'])
+            view = np.concatenate([scale, scale * self._corner()]).astype(np.float32)
+            inputs.update(originals=originals, views=np.tile(view, (len(pictures), 1)))
         names = self.metadata['outputs']
-        return dict(zip(names, self.session.run(names, {'images': images})))
+        return dict(zip(names, self.session.run(names, inputs)))
+
+    @property
+    def takes_originals(self) -> bool:
+        """Whether the second look is at the original pictures."""
+        return 'originals' in self.metadata
 
     def _corner(self) -> List[int]:
         """x and y of the crop in the resized picture, rounded as mmcv's CenterCrop."""
@@ -184,32 +234,6 @@ class ONNXModel:
             for box, level, score, valid in rows
             if valid
         ]
-
-
-def open_session(
-    path: str,
-    providers: Sequence[str] = ('CPUExecutionProvider',),
-    threads: int = 0,
-    threshold: Optional[float] = None,
-) -> onnxruntime.InferenceSession:
-    """Open an ONNX file.
-
-    Args:
-        path (str): The file.
-        providers (Sequence[str]): What runs it. Defaults to the CPU.
-        threads (int): Of the CPU. Defaults to 0: one for each core.
-        threshold (float, optional): Of a cascade, in place of the file's.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    if threshold is None:
-        return onnxruntime.InferenceSession(path, options, providers)
-    value = np.array(threshold, np.float32)
-    value = onnxruntime.OrtValue.ortvalue_from_numpy(value)
-    options.add_initializer(THRESHOLD, value)
-    session = onnxruntime.InferenceSession(path, options, providers)
-    session.threshold = value  # which it reads without keeping it alive
-    return session
 
 
 def open_picture(path: str) -> Image.Image:

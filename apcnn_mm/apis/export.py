@@ -5,125 +5,23 @@ import os
 import os.path as osp
 import warnings
 from contextlib import contextmanager
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from apcnn_runtime import METADATA, THRESHOLD
+from apcnn_runtime import METADATA
 
 from ..arguments import check_choice
 from ..models import APCNN
-from ..models.apcnn import CASCADE
+from .deployed_model import DeployedModel
 
 FORMATS = ('onnx', 'torchscript', 'exported_program')
 # Of torch.onnx's and torch.export's open sizes that are multiples of others.
 MINIMUM_TORCH = (2, 6)
 BATCHES = (1, 3, 17)
+THRESHOLD = 'threshold'  # of a cascade, as an ONNX file calls it
 EQUAL = ('accepted', 'is_refined', 'rois', 'roi_valid', 'merged_box')
-
-
-class DeployedModel(nn.Module):
-    """A model from images to tensors alone.
-
-    Args:
-        model (APCNN): The model. It predicts by its ``test_cfg``.
-        preprocess (bool): Whether it takes pictures, uint8 RGB (N, H, W, 3), which it
-            normalises as the model's data preprocessor does, or what that makes of them,
-            float32 (N, 3, H, W). Defaults to True.
-    """
-
-    def __init__(self, model: APCNN, preprocess: bool = True):
-        super().__init__()
-        self.model = model.eval()
-        self.preprocess = preprocess
-
-    @property
-    def is_cascade(self) -> bool:
-        """Whether other layers run for other images, by a threshold."""
-        return self.model.test_stage == CASCADE
-
-    @property
-    def output_names(self) -> List[str]:
-        """What ``forward`` returns: see :func:`export`."""
-        stages = ['raw', 'refined']
-        if self.model.test_stage in stages:
-            stages = [self.model.test_stage]
-        names = ['scores', *(f'{stage}_scores' for stage in stages), 'novelty', 'accepted']
-        if self.is_cascade:
-            names.append('is_refined')
-        if self.model.roi_generator is not None and self.model.neck.spatial:
-            names += ['rois', 'roi_scores', 'roi_valid', 'merged_box']
-            names += [f'attention_{k}' for k in range(self.model.head.num_levels)]
-        return names
-
-    def forward(
-        self, images: Tensor, threshold: Optional[Tensor] = None
-    ) -> Tuple[Tensor, ...]:
-        """The outputs of ``output_names`` for a batch.
-
-        Args:
-            images (Tensor): The batch.
-            threshold (Tensor, optional): Traces a cascade with this input in place of
-                the model's threshold.
-        """
-        if self.preprocess:
-            images = self.normalise(images)
-        model, head, is_refined = self.model, self.model.head, None
-        # Below as APCNNHead.judge, but for its stack of all logits: torch.export compares
-        # the strides of its four axes, and would make the batch a constant.
-        if threshold is None:
-            found = model._run_stages(images, with_rois=True)
-            attention, rois = found.attention, found.rois
-            logits = head.stage_logits(found.pyramids, found.refined)
-            if found.refined is not None:
-                is_refined = images.new_zeros(len(images), dtype=torch.bool)
-                is_refined[found.refined] = True
-        else:
-            features, raw = model._run_raw(images)
-            attention, rois = raw.spatial, model._find_rois(raw, images)
-            is_refined = model._is_unsure(raw, threshold)
-            logits = [head.classify(raw)]
-            logits.append(self._refine_some(features, rois, is_refined, logits[0]))
-        novelty, accepted = head.calibrator(torch.cat(logits))
-        stages = torch.stack([x.mean(dim=0) for x in logits]) / head.calibrator.temperature
-        scores = torch.cat([stages.mean(dim=0)[None], stages]).softmax(dim=-1)
-        outputs = [*scores.unbind(), novelty, accepted]
-        if is_refined is not None:
-            outputs.append(is_refined)
-        if rois is not None:
-            outputs += [rois.boxes, rois.scores, rois.valid, rois.merged_box]
-            outputs += [level.squeeze(1) for level in attention]
-        return tuple(outputs)
-
-    def _refine_some(self, features, rois, is_refined, raw_logits):
-        """The refined stage's logits for some images, and the raw stage's for the others.
-
-        A branch of the graph, for batches without such images: ONNX Runtime before 1.32
-        fails at layers with no image, which later ones do run.
-        """
-
-        def refine():
-            chosen = is_refined.nonzero().squeeze(1)
-            torch._check(chosen.size(0) > 0)  # a promise, or torch.export would ask
-            refined = self.model._run_refined(features[chosen], rois.of_images(chosen))
-            return raw_logits.index_copy(1, chosen, self.model.head.classify(refined))
-
-        def keep():
-            return raw_logits.clone()
-
-        return torch.cond(is_refined.any(), refine, keep)
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """As the data preprocessor, uint8 RGB (N, H, W, 3) to float32 (N, 3, H, W)."""
-        preprocessor = self.model.data_preprocessor
-        images = images.permute(0, 3, 1, 2).float()
-        if not preprocessor.to_rgb:  # the model takes images as they are read: BGR
-            images = images.flip(1)
-        if preprocessor._enable_normalize:
-            images = (images - preprocessor.mean) / preprocessor.std
-        return images
 
 
 def export(
@@ -166,8 +64,7 @@ def export(
         ImportError: If ONNX or ONNX Runtime is missing.
         RuntimeError: If the version of PyTorch is too old, or the file gives other
             results than the model.
-        ValueError: If the format cannot have a cascade, or the model refines original
-            pictures.
+        ValueError: If the format cannot have a cascade.
     """
     check_choice('format', format, FORMATS)
     deployed = DeployedModel(model, preprocess)
@@ -175,11 +72,6 @@ def export(
         raise ValueError(
             'A cascade runs other layers for other images, for which the format must be '
             f"'onnx', not {format!r}. Or set model.test_cfg.stage to 'both' or 'raw'."
-        )
-    if model.refine_at == 'original' and model.test_stage != 'raw':
-        raise ValueError(
-            "With model.refine_at='original' the model needs pictures of any size beside "
-            "its input, which an exported one has not. Set model.test_cfg.stage to 'raw'."
         )
     check_versions(format)
     multiple = find_multiple(model, size)
@@ -193,6 +85,8 @@ def export(
         input='uint8 RGB (N, H, W, 3)' if preprocess else 'float32 (N, 3, H, W)',
         multiple=multiple,
     )
+    if deployed.takes_originals:
+        metadata['originals'] = 'uint8 RGB (N, H, W, 3)'
     if deployed.is_cascade:
         metadata['threshold'] = model.threshold
     if 'rois' in deployed.output_names:
@@ -204,7 +98,13 @@ def export(
     try:
         with torch.no_grad(), _quiet():
             write, read = WRITERS[format]
-            write(deployed, random_images(2, size, preprocess), multiple, partial, metadata)
+            write(
+                deployed,
+                deployed.random_inputs(2, size, seed=0),
+                multiple,
+                partial,
+                metadata,
+            )
             run = read(partial)
         compare(deployed, run, sizes)
         if deployed.is_cascade:
@@ -262,24 +162,16 @@ def find_multiple(model: APCNN, size: Tuple[int, int]) -> int:
     return multiple
 
 
-def random_images(n: int, size: Tuple[int, int], preprocess: bool, seed: int = 0) -> Tensor:
-    """Random pictures as a :class:`DeployedModel` takes them."""
-    generator = torch.Generator().manual_seed(seed)
-    if preprocess:
-        return torch.randint(256, (n, *size, 3), dtype=torch.uint8, generator=generator)
-    return torch.randn(n, 3, *size, generator=generator)
-
-
 def compare(
     deployed: DeployedModel,
-    run: Callable[[Tensor], Sequence[np.ndarray]],
+    run: Callable[..., Sequence[np.ndarray]],
     sizes: Sequence[Tuple[int, int]],
 ):
     """Compare a file with its model on random pictures in batches of several sizes.
 
     Args:
         deployed (DeployedModel): The model.
-        run (Callable): What the file says, from a batch to the outputs.
+        run (Callable): What the file says, from the inputs to the outputs.
         sizes (Sequence[tuple[int, int]]): Heights and widths.
 
     Raises:
@@ -288,9 +180,9 @@ def compare(
     """
     for size in sizes:
         for n in BATCHES:
-            images = random_images(n, size, deployed.preprocess, seed=n)
+            inputs = deployed.random_inputs(n, size, seed=n)
             with torch.no_grad():
-                expected, found = deployed(images), run(images)
+                expected, found = deployed(**inputs), run(**inputs)
             for name, ours, theirs in zip(
                 deployed.output_names, expected, found, strict=True
             ):
@@ -319,13 +211,9 @@ def compare_cascade(deployed: DeployedModel, path: str, sizes: Sequence[Tuple[in
         RuntimeError: See :func:`compare`.
     """
     raw = deployed.output_names.index('raw_scores')
-    batches = (
-        random_images(n, size, deployed.preprocess, seed=n)
-        for n in BATCHES
-        for size in sizes
-    )
+    batches = (deployed.random_inputs(n, size, seed=n) for n in BATCHES for size in sizes)
     with torch.no_grad():
-        confidence = [deployed(images)[raw].amax(dim=1) for images in batches]
+        confidence = [deployed(**inputs)[raw].amax(dim=1) for inputs in batches]
     confidence = torch.cat(confidence).sort().values
     # As far as can be from all images, whose confidences are rounded otherwise in the file.
     gap = confidence.diff().argmax()
@@ -333,37 +221,62 @@ def compare_cascade(deployed: DeployedModel, path: str, sizes: Sequence[Tuple[in
     model, told = deployed.model, deployed.model.threshold
     try:
         for model.threshold in (0.0, 1.0, some.item()):
-            compare(deployed, _read_onnx(path, model.threshold), sizes)
+            compare(deployed, _read_onnx(set_threshold(path, model.threshold)), sizes)
     finally:
         model.threshold = told
 
 
-def _open_sizes(multiple, preprocess):
+def set_threshold(path: str, threshold: float) -> bytes:
+    """A cascade with another threshold.
+
+    Args:
+        path (str): Its ONNX file.
+        threshold (float): The threshold.
+
+    Returns:
+        bytes: For ONNX Runtime, whose ``SessionOptions.add_initializer`` does not reach
+        what it computes of constants beforehand.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    for constant in model.graph.initializer:
+        if constant.name == THRESHOLD:
+            value = np.array(threshold, np.float32)
+            constant.CopyFrom(onnx.numpy_helper.from_array(value, THRESHOLD))
+    return model.SerializeToString()
+
+
+def _open_sizes(deployed, inputs, multiple):
+    """Which sizes of each input stay open."""
+    n = torch.export.Dim('n', min=1, max=2**16)
     height, width = (torch.export.Dim(name, min=2, max=1024) for name in ('h', 'w'))
-    first = 1 if preprocess else 2
-    return {
-        0: torch.export.Dim('n', min=1, max=2**16),
-        first: multiple * height,
-        first + 1: multiple * width,
-    }
+    first = 1 if deployed.preprocess else 2
+    sizes = dict.fromkeys(inputs, {0: n})
+    sizes['images'] = {0: n, first: multiple * height, first + 1: multiple * width}
+    if deployed.takes_originals:
+        sizes['originals'] = {
+            0: n,
+            1: torch.export.Dim('original_h', min=2, max=2**16),
+            2: torch.export.Dim('original_w', min=2, max=2**16),
+        }
+    return sizes
 
 
-def _trace(deployed, images, multiple):
-    inputs, sizes = [images], [_open_sizes(multiple, deployed.preprocess)]
+def _trace(deployed, inputs, multiple):
+    sizes = _open_sizes(deployed, inputs, multiple)
     if deployed.is_cascade:
-        inputs.append(torch.tensor(float(deployed.model.threshold)))
-        sizes.append(None)
-    return torch.export.export(
-        deployed, tuple(inputs), dynamic_shapes=tuple(sizes), strict=False
-    )
+        inputs = {**inputs, THRESHOLD: torch.tensor(float(deployed.model.threshold))}
+        sizes[THRESHOLD] = None
+    return torch.export.export(deployed, (), inputs, dynamic_shapes=sizes, strict=False)
 
 
-def _write_onnx(deployed, images, multiple, path, metadata):
+def _write_onnx(deployed, inputs, multiple, path, metadata):
     import onnx
 
     program = torch.onnx.export(
-        _trace(deployed, images, multiple),
-        input_names=['images', THRESHOLD] if deployed.is_cascade else ['images'],
+        _trace(deployed, inputs, multiple),
+        input_names=[*inputs, THRESHOLD] if deployed.is_cascade else list(inputs),
         output_names=deployed.output_names,
         dynamo=True,
         verbose=False,
@@ -382,29 +295,36 @@ def _write_onnx(deployed, images, multiple, path, metadata):
 
 def _name_sizes(graph, deployed):
     """N, H and W in place of the names that PyTorch makes up."""
-    shape = graph.input[0].type.tensor_type.shape.dim
-    names = ('N', 'H', 'W', '') if deployed.preprocess else ('N', '', 'H', 'W')
-    names = {dim.dim_param: name for dim, name in zip(shape, names) if dim.dim_param}
+    sides = dict(
+        images=('N', 'H', 'W', '') if deployed.preprocess else ('N', '', 'H', 'W'),
+        originals=('N', 'original_H', 'original_W', ''),
+    )
+    names = {
+        dim.dim_param: name
+        for value in graph.input
+        for dim, name in zip(value.type.tensor_type.shape.dim, sides.get(value.name, ()))
+        if dim.dim_param
+    }
     for value in (*graph.input, *graph.output):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in names:
                 dim.dim_param = names[dim.dim_param]
 
 
-def _read_onnx(path, threshold=None):
-    from apcnn_runtime.onnx_model import open_session
+def _read_onnx(model):
+    import onnxruntime
 
-    session = open_session(path, threshold=threshold)
-    return lambda images: session.run(None, {'images': images.numpy()})
+    session = onnxruntime.InferenceSession(model, providers=['CPUExecutionProvider'])
+    return lambda **inputs: session.run(None, {k: v.numpy() for k, v in inputs.items()})
 
 
-def _write_torchscript(deployed, images, multiple, path, metadata):
-    traced = torch.jit.trace(deployed, images, check_trace=False)
+def _write_torchscript(deployed, inputs, multiple, path, metadata):
+    traced = torch.jit.trace(deployed, example_kwarg_inputs=inputs, check_trace=False)
     torch.jit.save(traced, path, _extra_files={METADATA: json.dumps(metadata)})
 
 
-def _write_exported_program(deployed, images, multiple, path, metadata):
-    program = _trace(deployed, images, multiple)
+def _write_exported_program(deployed, inputs, multiple, path, metadata):
+    program = _trace(deployed, inputs, multiple)
     with open(path, 'wb') as file:  # with a name, it must end in .pt2
         torch.export.save(program, file, extra_files={METADATA: json.dumps(metadata)})
 

@@ -1,6 +1,6 @@
 """AP-CNN: attention pyramid convolutional neural network."""
 
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 
 import torch
 import torch.nn as nn
@@ -22,7 +22,7 @@ from .backbone_split import (
     run_until,
 )
 from .class_names import ClassNames
-from .original import cut_and_resize, zoom_into_originals
+from .original import OriginalBatch, cut_and_resize, zoom_into_originals
 from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
 from .timm_backbone import build_backbone, feature_info
 from .to_host import to_host
@@ -364,7 +364,7 @@ class APCNN(ClassNames, ImageClassifier):
     def _run_stages(
         self,
         images: Tensor,
-        originals: Optional[List[Original]] = None,
+        originals: Union[List[Original], OriginalBatch, None] = None,
         with_rois: bool = False,
     ) -> Findings:
         """Run the stages that count, and generate ROIs where they are used."""
@@ -383,7 +383,10 @@ class APCNN(ClassNames, ImageClassifier):
             if chosen is not None:
                 features = features[chosen]
                 refined_rois = rois.of_images(chosen)
-                originals = originals and [originals[i] for i in chosen.tolist()]
+                if isinstance(originals, OriginalBatch):
+                    originals = originals.of_images(chosen)
+                elif originals is not None:
+                    originals = [originals[i] for i in chosen.tolist()]
             pyramids[REFINED] = self._run_refined(features, refined_rois, originals)
         if self._counting == REFINED:
             del pyramids[RAW]
@@ -422,7 +425,7 @@ class APCNN(ClassNames, ImageClassifier):
         # Normalised afterwards: of fewer pixels, and the same, as both are linear.
         zoomed = self.data_preprocessor(dict(inputs=zoomed))['inputs']
         padding = getattr(self.data_preprocessor, 'pad_value', 0)
-        zoomed = zoomed.where(inside, zoomed.new_tensor(padding))
+        zoomed = torch.where(inside, zoomed, padding)
         if self.training:
             # What 'input' erases, with the same gain, in the same frame.
             kept = self.head.erase(torch.ones_like(images[:, :1]), rois)

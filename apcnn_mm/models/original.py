@@ -4,7 +4,7 @@ A person who wants to see more of a bird does not enlarge the thumbnail. The mer
 cut out of the picture as it was loaded, and resized to the size of the input.
 """
 
-from typing import Sequence, Tuple
+from typing import NamedTuple, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -12,13 +12,31 @@ from torch import Tensor
 from ..geometry import Original
 
 
+class OriginalBatch(NamedTuple):
+    """Original pictures of one size.
+
+    Attributes:
+        pixels (Tensor): (N, H, W, C), as they were loaded.
+        views (Tensor): (N, 4), that of each :class:`Original`.
+    """
+
+    pixels: Tensor
+    views: Tensor
+
+    def of_images(self, index: Tensor) -> 'OriginalBatch':
+        """Some of the pictures, by their numbers."""
+        return OriginalBatch(self.pixels[index], self.views[index])
+
+
 def zoom_into_originals(
-    originals: Sequence[Original], boxes: Tensor, size: Tuple[int, int]
+    originals: Union[Sequence[Original], OriginalBatch],
+    boxes: Tensor,
+    size: Tuple[int, int],
 ) -> Tuple[Tensor, Tensor]:
     """Cut a box out of each original picture and resize it.
 
     Args:
-        originals (Sequence[Original]): N pictures, of any sizes.
+        originals (Sequence[Original] | OriginalBatch): N pictures, of any sizes or of one.
         boxes (Tensor): (N, 4), (x1, y1, x2, y2) in pixels of the network's input.
         size (tuple[int, int]): Height and width, (h, w), of what is wanted.
 
@@ -26,8 +44,12 @@ def zoom_into_originals(
         tuple[Tensor, Tensor]: The pixels as they were loaded, (N, C, h, w), float32; and
         where they lie inside the picture, (N, 1, h, w), bool. Outside they are 0.
     """
-    scale, offset = boxes.new_tensor([o.view for o in originals]).chunk(2, dim=1)
+    batched = isinstance(originals, OriginalBatch)
+    views = originals.views if batched else boxes.new_tensor([o.view for o in originals])
+    scale, offset = views.chunk(2, dim=1)
     places = boxes * scale.repeat(1, 2) + offset.repeat(1, 2)
+    if batched:
+        return cut_and_resize(originals.pixels.permute(0, 3, 1, 2), places, size)
     looks = []
     for (pixels, _, _), place in zip(originals, places.split(1)):
         picture = pixels.to(boxes.device, non_blocking=True).permute(2, 0, 1)

@@ -9,8 +9,9 @@ from helpers import CAN_EXPORT, REPO, WITHOUT_TORCH, run_python
 from PIL import Image
 
 from apcnn_mm.apis import APCNNInferencer, export
-from apcnn_mm.apis.export import MINIMUM_TORCH, DeployedModel
-from apcnn_runtime.onnx_model import ONNXModel
+from apcnn_mm.apis.deployed_model import DeployedModel
+from apcnn_mm.apis.export import MINIMUM_TORCH
+from apcnn_runtime.onnx_model import ONNXModel, Prepared
 from tools import predict
 from tools.analysis import benchmark
 from tools.deployment import export as script
@@ -61,7 +62,8 @@ def test_what_an_onnx_file_tells(exported, inferencer):
 def test_parity_at_any_size(exported, inferencer, n, height, width):
     """With what the whole model says, data preprocessor included."""
     pictures = np.random.default_rng(n).integers(256, size=(n, height, width, 3))
-    outputs = ONNXModel(str(exported)).run(pictures.astype(np.uint8))
+    read = [Prepared((width, height), x.astype(np.uint8), None) for x in pictures]
+    outputs = ONNXModel(str(exported)).run(read)
     bgr = torch.tensor(pictures).permute(0, 3, 1, 2).flip(1)
     with torch.no_grad():
         samples = inferencer.model.test_step(dict(inputs=list(bgr.byte())))
@@ -114,31 +116,64 @@ def test_the_lines_of_predict_without_pytorch(
         *('--out', tmp_path / 'torch.jsonl', '--top-k', 3, '--num-workers', 0),
     )
     assert done.returncode == 0, done.stderr
-    lines, expected = read(out), read(tmp_path / 'torch.jsonl')
-    assert len(lines) == len(expected) == 5
+    check_lines(read(out), read(tmp_path / 'torch.jsonl'))
+
+
+@needs_new_torch
+def test_a_second_look_at_the_originals(trained, pictures, tmp_path, run_main, monkeypatch):
+    """In a cascade; a batch has pictures smaller and larger than those that are kept."""
+    rng = np.random.default_rng(1)
+    (pictures / '16 bits.png').unlink()
+    for name, side in (('small', 150), ('large', 400)):
+        grid = rng.integers(256, size=(2, side // 10, 3), dtype=np.uint8)
+        image = Image.fromarray(grid).resize((side, side // 2), Image.Resampling.BILINEAR)
+        image.save(pictures / f'{name}.png')
+    monkeypatch.setenv('ABLATION_BASE', str(trained.work_dir / 'apcnn_r18_minibirds.py'))
+    model = ['configs/ablation/refine_original.py', trained.checkpoint]
+    options = ['--cfg-options', 'original_size=200', 'model.roi_generator.topk=(1,1,1)']
+    options += ['model.test_cfg.stage=cascade', 'model.test_cfg.threshold=1']
+    done = run_main(script, *model, '--out', tmp_path / 'model.onnx', *options)
+    assert done.returncode == 0, done.stderr
+    torch_lines, lines = tmp_path / 'torch.jsonl', tmp_path / 'onnx.jsonl'
+    done = run_main(predict, pictures, *model, '--out', torch_lines, *options)
+    assert done.returncode == 0, done.stderr
+    done = run_main(predict_onnx, pictures, tmp_path / 'model.onnx', '--out', lines)
+    assert done.returncode == 0, done.stderr
+    check_lines(read(lines), read(torch_lines))
+
+
+def check_lines(lines, expected):
+    """Those of pictures that are not resized are the same, those of others almost."""
+    assert len(lines) == len(expected) >= 5
     for line, other in zip(lines, expected):
         if other['error']:
             assert line.keys() == other.keys() and line['image'] == other['image']
             continue
+        is_resized = (line['width'], line['height']) != (144, 144)
+        near = dict(abs=0.02) if is_resized else dict(rel=1e-4)
         assert list(line) == list(other)
-        assert line['novelty'] == pytest.approx(other['novelty'], rel=1e-3)
         for key in ('image', 'width', 'height', 'accepted', 'error'):
             assert line[key] == other[key]
+        assert line['novelty'] == pytest.approx(other['novelty'], **near)
         assert line['ranks'].keys() == other['ranks'].keys() == {'class', 'genus', 'family'}
-        told, expected_names = (
+        sure, wanted = ((x['rollup'] or {}).get('name') for x in (line, other))
+        assert sure == wanted
+        told, wanted = (
             [*(x[key] for key in ('top', 'raw', 'refined')), *x['ranks'].values()]
             for x in (line, other)
         )
-        for found, wanted in zip(told, expected_names, strict=True):
-            assert [best['name'] for best in found] == [best['name'] for best in wanted]
-            scores = [best['score'] for best in wanted]
-            assert [best['score'] for best in found] == pytest.approx(scores, rel=1e-4)
-        assert line['rollup']['name'] == other['rollup']['name']
+        for ours, theirs in zip(told, wanted, strict=True):
+            ours, theirs = (
+                {best['name']: best['score'] for best in names} for names in (ours, theirs)
+            )
+            assert ours == pytest.approx(theirs, **near)
         assert len(line['rois']) == len(other['rois'])
+        boxes, other_boxes = (
+            [*(roi['box'] for roi in x['rois']), x['merged_box']] for x in (line, other)
+        )
+        np.testing.assert_allclose(boxes, other_boxes, atol=1e-3)
         for roi, other_roi in zip(line['rois'], other['rois']):
-            assert roi['box'] == pytest.approx(other_roi['box'])
             assert roi['level'] == other_roi['level']
-        assert line['merged_box'] == pytest.approx(other['merged_box'])
 
 
 def test_pictures_are_read_alike(exported, inferencer, tmp_path):
@@ -153,11 +188,11 @@ def test_pictures_are_read_alike(exported, inferencer, tmp_path):
         exif[0x0112] = 6  # turned by 90 degrees
         path = tmp_path / f'{name}.jpg'
         image.save(path, exif=exif, quality=95)
-        pixels, shape = model.read(str(path))
-        assert shape == size
+        picture = model.read(str(path))
+        assert picture.size == size
         data = inferencer.load(str(path))
         expected = data['inputs'].permute(1, 2, 0).flip(-1).numpy().astype(int)
-        difference = np.abs(pixels - expected)
+        difference = np.abs(picture.pixels - expected)
         assert difference.mean() < 0.5 and difference.max() <= 3
 
 
@@ -202,6 +237,7 @@ ONE_STAGE = dict(stages='raw', roi_generator=None)
         ('torchscript', 'both', {'neck.spatial': 'pathway'}),
         ('torchscript', 'both', {'neck.spatial_gate': 'foreground'}),
         ('torchscript', 'refined', dict(refine_at='input')),
+        ('torchscript', 'raw', dict(refine_at='original')),
         ('torchscript', 'raw', {}),
         ('torchscript', 'raw', ONE_STAGE),
         ('torchscript', 'raw', {**ONE_STAGE, 'neck.spatial': None}),
@@ -224,7 +260,7 @@ def test_formats_and_models(tiny_model, tmp_path, format, stage, options):
     rois = ROI_OUTPUTS if options.get('roi_generator', True) else []
     assert names == STAGE_OUTPUTS[stage] + ['novelty', 'accepted'] + rois
     with torch.no_grad():
-        found = dict(zip(names, map(torch.as_tensor, run(images))))
+        found = dict(zip(names, map(torch.as_tensor, run(images=images))))
     scores = torch.stack([sample.pred_score for sample in samples])
     torch.testing.assert_close(found['scores'], scores, atol=1e-5, rtol=1e-4)
     # The first one is the threshold itself.
@@ -255,7 +291,7 @@ def test_a_cascade(tiny_model, tmp_path):
         model.threshold = threshold
         with torch.no_grad():
             samples = model(images, mode='predict')
-        outputs = export._read_onnx(path, threshold)(images)
+        outputs = export._read_onnx(export.set_threshold(path, threshold))(images=images)
         found = dict(zip(DeployedModel(model).output_names, map(torch.as_tensor, outputs)))
         scores = torch.stack([sample.pred_score for sample in samples])
         torch.testing.assert_close(found['scores'], scores, atol=1e-5, rtol=1e-4)
@@ -266,6 +302,18 @@ def test_a_cascade(tiny_model, tmp_path):
         step = benchmark.onnx_row(path, images, 1, share).step
         outputs = dict(zip(DeployedModel(model).output_names, step()))
         assert outputs['is_refined'].sum() == number
+
+
+def test_originals_in_torchscript(tiny_model, tmp_path):
+    """The comparison with the model has pictures of other sizes than the traced ones."""
+    path = str(tmp_path / 'model.pt')
+    model = tiny_model(refine_at='original')
+    export.export(model, path, (64, 96), 'torchscript')
+    inputs = DeployedModel(model).random_inputs(3, (64, 64), seed=5)
+    scores, *others = torch.jit.load(path)(**inputs)
+    inputs['originals'] = inputs['originals'].flip(0)
+    scores_of_others, *_ = torch.jit.load(path)(**inputs)
+    assert not torch.allclose(scores, scores_of_others, atol=1e-3)
 
 
 def test_a_wrong_file_is_deleted(tiny_model, tmp_path, monkeypatch):
@@ -307,6 +355,9 @@ def test_pipelines_that_cannot_be_exported():
     read = script.read_pipeline
     assert read([load, resize, pack]) == dict(resize=[80, 64], crop=[64, 80])
     assert read([load, resize, crop, pack]) == dict(resize=[80, 64], crop=[64, 70])
+    kept = dict(type='KeepOriginal', max_size=300, transforms=[resize, crop])
+    steps = dict(resize=[80, 64], crop=[64, 70], original_size=300)
+    assert read([load, kept, pack]) == steps
     for pipeline in (
         [load, crop, pack],
         [load, crop, resize, pack],

@@ -41,6 +41,7 @@ from mmengine.utils import track_iter_progress  # noqa: E402
 from mmpretrain.registry import MODELS  # noqa: E402
 from mmpretrain.structures import DataSample  # noqa: E402
 
+from apcnn_mm.apis.export import set_threshold  # noqa: E402
 from apcnn_mm.launch import add_arguments, load_config  # noqa: E402
 from apcnn_runtime import METADATA  # noqa: E402
 
@@ -263,12 +264,19 @@ def onnx_row(path, images, threads, cascade) -> Row:
         cascade (float | None): The share of images that a cascade refines. None for what
             the file's threshold says.
     """
-    from apcnn_runtime.onnx_model import open_session
+    import onnxruntime
 
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     kind = 'CUDA' if images.is_cuda else 'CPU'
-    options = dict(providers=[f'{kind}ExecutionProvider'], threads=threads)
-    session = open_session(path, **options)
-    (tensor,) = session.get_inputs()
+    providers = [f'{kind}ExecutionProvider']
+    session = onnxruntime.InferenceSession(path, options, providers)
+    tensor, *others = session.get_inputs()
+    if others:
+        raise ValueError(
+            f'{path} takes original pictures as well, and its speed depends on their '
+            'sizes. Export the model with another model.refine_at.'
+        )
     inputs = images.cpu().numpy()
     if tensor.type == 'tensor(uint8)':  # pictures
         inputs = (inputs.transpose(0, 2, 3, 1) * 64 + 128).clip(0, 255).astype(np.uint8)
@@ -279,7 +287,8 @@ def onnx_row(path, images, threads, cascade) -> Row:
         confidence = np.sort(np.append(raw.max(axis=1), np.float32([0, 1])))
         refined = round(cascade * len(inputs))
         threshold = confidence[refined : refined + 2].mean()
-        session = open_session(path, **options, threshold=threshold)
+        model = set_threshold(path, threshold)
+        session = onnxruntime.InferenceSession(model, options, providers)
         name += f', cascade of {cascade:.0%}'
     return Row('prediction', name, lambda: session.run(None, {tensor.name: inputs}))
 

@@ -56,7 +56,9 @@ def read_pipeline(transforms):
         transforms (Sequence[dict]): The test pipeline.
 
     Returns:
-        dict: ``resize``, (width, height), and ``crop``, (height, width), of the middle.
+        dict: ``resize``, (width, height), and ``crop``, (height, width), of the middle; and
+        ``original_size``, the longest side of what is resized, where the originals of the
+        pictures are kept.
 
     Raises:
         ValueError: If it does something else.
@@ -64,7 +66,10 @@ def read_pipeline(transforms):
     loading, *others = transforms
     if loading.get('color_type', 'color') != 'color':
         raise ValueError('Only pictures that are loaded in colour can be exported.')
-    steps = {}
+    steps, kept = {}, {}
+    if others and others[0]['type'] == 'KeepOriginal':
+        kept = dict(original_size=others[0]['max_size'])
+        others[:1] = others[0]['transforms']
     for transform in others:
         kind = transform['type']
         if kind == 'AntialiasedResize' and not steps:
@@ -78,12 +83,13 @@ def read_pipeline(transforms):
         elif kind != 'PackInputs':
             raise ValueError(
                 f'{kind} in the test pipeline cannot be exported, nor can another order '
-                'than AntialiasedResize, CenterCrop, PackInputs behind the loading.'
+                'than AntialiasedResize, CenterCrop, PackInputs behind the loading, '
+                'the first two perhaps in KeepOriginal.'
             )
     if 'resize' not in steps:
         raise ValueError('The test pipeline has no AntialiasedResize to one size.')
     steps.setdefault('crop', steps['resize'][::-1])
-    return steps
+    return {**steps, **kept}
 
 
 def main():
