@@ -34,8 +34,10 @@ def export(
 ):
     """Write a model to a file, and compare the file with the model.
 
-    The batch, the height and the width stay open; the latter two are multiples of the
-    stride of the highest pyramid level. The outputs are, each where the model has it:
+    The inputs are those of :meth:`DeployedModel.forward`, by their names. The batch, the
+    height and the width stay open; the latter two are multiples of the stride of the
+    highest pyramid level, but for the originals, which have one size in a batch. The
+    outputs are, each where the model has it:
 
     - ``scores``, ``raw_scores`` and ``refined_scores``, (N, C): the probabilities, and
       those of each stage alone.
@@ -56,9 +58,10 @@ def export(
         preprocess (bool): See :class:`DeployedModel`. Defaults to True.
         metadata (dict, optional): More of what the file tells about itself, as JSON, under
             the name 'apcnn_mm': beside this, the names of the ``outputs``, the ``stage``,
-            the ``input``, the ``multiple`` of its sides, the ``roi_levels`` of the K
-            places, the ``threshold`` of a cascade, the ``temperature`` and whether the
-            novelty ``has_threshold``. Defaults to None.
+            the ``input``, the ``multiple`` of its sides, the ``originals`` where they are
+            a second one, the ``roi_levels`` of the K places, the ``threshold`` of a
+            cascade, the ``temperature`` and whether the novelty ``has_threshold``.
+            Defaults to None.
 
     Raises:
         ImportError: If ONNX or ONNX Runtime is missing.
@@ -98,13 +101,8 @@ def export(
     try:
         with torch.no_grad(), _quiet():
             write, read = WRITERS[format]
-            write(
-                deployed,
-                deployed.random_inputs(2, size, seed=0),
-                multiple,
-                partial,
-                metadata,
-            )
+            inputs = deployed.random_inputs(2, size, seed=0)
+            write(deployed, inputs, multiple, partial, metadata)
             run = read(partial)
         compare(deployed, run, sizes)
         if deployed.is_cascade:
