@@ -3,6 +3,7 @@ from .apcnn import APCNN
 from .apcnn_head import APCNNHead
 from .attention_fpn import AttentionFPN, AttentionPyramid
 from .calibrator import Calibrator
+from .plain_classifier import PlainClassifier
 from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
 from .tta import APCNNTTAModel
 
@@ -13,6 +14,7 @@ __all__ = [
     'AttentionFPN',
     'AttentionPyramid',
     'Calibrator',
+    'PlainClassifier',
     'PyramidAlexNet',
     'ROIPyramid',
     'ROIPyramidGenerator',

@@ -2,17 +2,17 @@
 
 _base_ = 'base.py'
 
+head = dict(type='LinearClsHead', num_classes=_base_.model.head.num_classes)
+if 'in_channels' in _base_.model.neck:  # otherwise the backbone tells them
+    head['in_channels'] = _base_.model.neck.in_channels[-1]
+
 # AP-CNN's backbone, with all its outputs: the head takes the last one.
 model = dict(
     _delete_=True,
-    type='ImageClassifier',
+    type='PlainClassifier',
     backbone=_base_.model.backbone,
     neck=dict(type='GlobalAveragePooling'),
-    head=dict(
-        type='LinearClsHead',
-        num_classes=_base_.model.head.num_classes,
-        in_channels=_base_.model.neck.in_channels[-1],
-    ),
+    head=head,
 )
 
 # It finds no boxes.

@@ -5,6 +5,8 @@ from urllib.error import URLError
 import pytest
 import timm
 import torch
+from helpers import REPO
+from mmengine.config import Config
 from mmpretrain.models import build_backbone, build_classifier
 from mmpretrain.structures import DataSample
 from safetensors.torch import save_file
@@ -194,6 +196,26 @@ def test_weights_under_timms_names(name, options, suffix, tmp_path):
     # Its own names are as before.
     again = build_apcnn(name, refine_at='input', **options)
     again.load_state_dict(model.state_dict())
+
+
+def test_the_backbone_alone(tmp_path, monkeypatch):
+    """The ablation's baseline has timm's weights and channels as AP-CNN does."""
+    torch.manual_seed(0)
+    whole = timm.create_model('test_efficientnet').eval()
+    file = str(tmp_path / 'weights.pth')
+    torch.save(whole.state_dict(), file)
+    base = REPO / 'configs/apcnn_efficientnet_lite0_cub_224.py'
+    monkeypatch.setenv('ABLATION_BASE', str(base))
+    config = Config.fromfile(REPO / 'configs/ablation/plain.py').model
+    config.backbone.model_name = 'test_efficientnet'
+    config.backbone.init_cfg.checkpoint = file
+    model = build_classifier(config).eval()
+    model.init_weights()
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        _, (*_, expected) = whole.forward_intermediates(images, indices=[2, 3, 4])
+        assert torch.equal(model.backbone(images)[-1], expected)
+        assert model(images).shape == (1, 200)
 
 
 def test_weights_of_another_model(tmp_path):

@@ -379,7 +379,7 @@ def test_mistakes(predict, pictures, tmp_path):
     'config, option, message',
     [
         (None, 'model.head.hidden_channels=8', 'size mismatch'),
-        ('ablation/plain.py', 'model.head.num_classes=6', 'not ImageClassifier'),
+        ('ablation/plain.py', 'model.head.num_classes=6', 'not PlainClassifier'),
         (None, 'test_dataloader.dataset.pipeline.2.type=EfficientNetCenterCrop', 'Boxes'),
     ],
 )
