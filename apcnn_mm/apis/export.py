@@ -280,6 +280,7 @@ def _write_onnx(deployed, inputs, multiple, path, metadata):
         verbose=False,
     )
     model = program.model_proto
+    _tidy(model.graph)
     _name_sizes(model.graph, deployed)
     if deployed.is_cascade:
         # A constant from now on. The exporter would have made one with all equal numbers.
@@ -289,6 +290,21 @@ def _write_onnx(deployed, inputs, multiple, path, metadata):
         )
     onnx.helper.set_model_props(model, {METADATA: json.dumps(metadata)})
     onnx.save(model, path)
+
+
+def _tidy(graph):
+    """Take out the notes of where in whose folders a layer was called, megabytes in a
+    branch, and constants that no layer takes, of which ONNX Runtime would warn.
+    """
+    graphs, used = [graph], set()
+    for part in graphs:  # which gets longer
+        for node in part.node:
+            used.update(node.input)
+            del node.metadata_props[:]
+            graphs.extend(x.g for x in node.attribute if x.HasField('g'))
+    constants = [x for x in graph.initializer if x.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(constants)
 
 
 def _name_sizes(graph, deployed):

@@ -31,6 +31,7 @@ def inferencer(trained):
 
 def test_what_an_onnx_file_tells(exported, inferencer):
     onnx.checker.check_model(onnx.load(exported), full_check=True)
+    assert b'apcnn_mm/models' not in exported.read_bytes()  # nor whose folder that was in
     session = onnxruntime.InferenceSession(exported)
     shapes = {x.name: x.shape for x in (*session.get_inputs(), *session.get_outputs())}
     for level in range(3):
@@ -269,7 +270,7 @@ def test_formats_and_models(tiny_model, tmp_path, format, stage, options):
 
 
 @needs_new_torch
-def test_a_cascade(tiny_model, tmp_path):
+def test_a_cascade(tiny_model, tmp_path, capfd):
     """Refines the same images as the model, also all of them, or none."""
     torch.manual_seed(0)
     few_rois = {'roi_generator.topk': (1, 1, 1)}  # which take half the time
@@ -286,6 +287,9 @@ def test_a_cascade(tiny_model, tmp_path):
     path = str(tmp_path / 'model.onnx')
     model.threshold = 0.5  # which is also another constant of the graph
     export.export(model, path, (64, 96), preprocess=False, metadata=metadata)
+    with open(path, 'rb') as file:
+        assert b'apcnn_mm/models' not in file.read()
+    assert 'should be removed' not in capfd.readouterr().err  # by ONNX Runtime
     some = (confidence[2] + confidence[3]).item() / 2
     for threshold, number in ((some, 3), (0, 0), (1, 6)):
         model.threshold = threshold
