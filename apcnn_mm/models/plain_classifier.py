@@ -16,8 +16,8 @@ class PlainClassifier(ImageClassifier):
     Args:
         backbone (dict): Any backbone, as for :class:`APCNN`: one of timm also takes weights
             under timm's own names, which mmpretrain's classifiers would leave out.
-        head (dict, optional): The head. Its ``in_channels`` are those of the backbone's
-            last output, where the backbone is one of timm.
+        head (dict, optional): The head. With a backbone of timm, its ``in_channels`` may be
+            None: those of the last output.
         **kwargs: Arguments of :class:`ImageClassifier`.
     """
 
@@ -25,6 +25,6 @@ class PlainClassifier(ImageClassifier):
         if not isinstance(backbone, nn.Module):
             backbone = build_backbone(backbone)
         info = feature_info(backbone)
-        if info and isinstance(head, dict):
-            head = {'in_channels': info.channels[-1], **head}
+        if info and isinstance(head, dict) and head.get('in_channels') is None:
+            head = {**head, 'in_channels': info.channels[-1]}
         super().__init__(backbone, head=head, **kwargs)

@@ -2,17 +2,18 @@
 
 _base_ = 'base.py'
 
-head = dict(type='LinearClsHead', num_classes=_base_.model.head.num_classes)
-if 'in_channels' in _base_.model.neck:  # otherwise the backbone tells them
-    head['in_channels'] = _base_.model.neck.in_channels[-1]
-
 # AP-CNN's backbone, with all its outputs: the head takes the last one.
 model = dict(
     _delete_=True,
     type='PlainClassifier',
     backbone=_base_.model.backbone,
     neck=dict(type='GlobalAveragePooling'),
-    head=head,
+    head=dict(
+        type='LinearClsHead',
+        num_classes=_base_.model.head.num_classes,
+        # None: the backbone tells them.
+        in_channels=_base_.model.neck.get('in_channels', [None])[-1],
+    ),
 )
 
 # It finds no boxes.
