@@ -6,6 +6,7 @@ Shape shorthand in this module:
     K: names of a rank
 """
 
+from numbers import Real
 from typing import Dict, List, Optional, Sequence
 
 import numpy as np
@@ -78,7 +79,14 @@ class Taxonomy:
         Returns:
             list[dict | None]: ``rank``, ``name`` and ``score``; None where no name reaches
             it, not even one of the highest rank.
+
+        Raises:
+            ValueError: If the confidence is no probability above 0.
         """
+        if not isinstance(confidence, Real) or not 0 < confidence <= 1:
+            raise ValueError(
+                f'confidence must be above 0 and at most 1, but got {confidence!r}.'
+            )
         answers = [None] * len(probs)
         for rank, scores in reversed(self.scores(probs).items()):
             for i, number in enumerate(scores.argmax(axis=1)):

@@ -144,3 +144,9 @@ def test_files_that_are_none(read, tmp_path):
         read_taxonomy(tmp_path / 'no.csv', CLASSES)
     with pytest.raises(ValueError, match='not a text file in UTF-8'):
         read(TABLE.replace('jay', 'j\u00e4y'), encoding='latin-1')
+
+
+@pytest.mark.parametrize('confidence', [0, 1.1, 'high', None])
+def test_confidence_is_a_probability(read, confidence):
+    with pytest.raises(ValueError, match='confidence must'):
+        read(TABLE).rollup(np.ones((1, 4)) / 4, confidence)

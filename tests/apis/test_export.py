@@ -227,13 +227,14 @@ STAGE_OUTPUTS = dict(
 ROI_OUTPUTS = ['rois', 'roi_scores', 'roi_valid', 'merged_box']
 ROI_OUTPUTS += [f'attention_{level}' for level in range(3)]
 ONE_STAGE = dict(stages='raw', roi_generator=None)
+FEW_ROIS = {'roi_generator.topk': (1, 1, 1)}  # which take half the time
 
 
 @pytest.mark.parametrize(
     'format, stage, options',
     [
         pytest.param('onnx', 'raw', ONE_STAGE, marks=needs_new_torch),
-        pytest.param('exported_program', 'raw', ONE_STAGE, marks=needs_new_torch),
+        pytest.param('exported_program', 'both', FEW_ROIS, marks=needs_new_torch),
         ('torchscript', 'both', {}),
         ('torchscript', 'both', {'neck.spatial': 'pathway'}),
         ('torchscript', 'both', {'neck.spatial_gate': 'foreground'}),
@@ -273,8 +274,7 @@ def test_formats_and_models(tiny_model, tmp_path, format, stage, options):
 def test_a_cascade(tiny_model, tmp_path, capfd):
     """Refines the same images as the model, also all of them, or none."""
     torch.manual_seed(0)
-    few_rois = {'roi_generator.topk': (1, 1, 1)}  # which take half the time
-    model = tiny_model(test_cfg=dict(stage='cascade', threshold=0.5), **few_rois).eval()
+    model = tiny_model(test_cfg=dict(stage='cascade', threshold=0.5), **FEW_ROIS).eval()
     for classifier in model.head.classifiers:  # or all images would look alike
         classifier.fc.weight.data.mul_(20)
     images = torch.randn(6, 3, 64, 96)
