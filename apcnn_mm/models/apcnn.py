@@ -22,7 +22,7 @@ from .backbone_split import (
     run_until,
 )
 from .class_names import ClassNames
-from .original import OriginalBatch, cut_and_resize, zoom_into_originals
+from .original import OriginalBatch, OriginalPictures, cut_and_resize
 from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
 from .timm_backbone import build_backbone, feature_info
 from .to_host import to_host
@@ -364,7 +364,7 @@ class APCNN(ClassNames, ImageClassifier):
     def _run_stages(
         self,
         images: Tensor,
-        originals: Union[List[Original], OriginalBatch, None] = None,
+        originals: Union[OriginalPictures, OriginalBatch, None] = None,
         with_rois: bool = False,
     ) -> Findings:
         """Run the stages that count, and generate ROIs where they are used."""
@@ -383,10 +383,8 @@ class APCNN(ClassNames, ImageClassifier):
             if chosen is not None:
                 features = features[chosen]
                 refined_rois = rois.of_images(chosen)
-                if isinstance(originals, OriginalBatch):
+                if originals is not None:
                     originals = originals.of_images(chosen)
-                elif originals is not None:
-                    originals = [originals[i] for i in chosen.tolist()]
             pyramids[REFINED] = self._run_refined(features, refined_rois, originals)
         if self._counting == REFINED:
             del pyramids[RAW]
@@ -421,7 +419,7 @@ class APCNN(ClassNames, ImageClassifier):
     def _look_again(self, images, originals, rois):
         """The refinement of the original pictures: the second stage's input."""
         size = images.shape[-2:]
-        zoomed, inside = zoom_into_originals(originals, rois.merged_box, size)
+        zoomed, inside = originals.zoom(rois.merged_box, size)
         # Normalised afterwards: of fewer pixels, and the same, as both are linear.
         zoomed = self.data_preprocessor(dict(inputs=zoomed))['inputs']
         padding = getattr(self.data_preprocessor, 'pad_value', 0)
@@ -449,7 +447,7 @@ class APCNN(ClassNames, ImageClassifier):
                 'Behind KeepOriginal the input was resized, cropped or flipped, and '
                 f'nobody knows where it lies in the original picture. {KEEPING}'
             )
-        return originals
+        return OriginalPictures(originals)
 
     def _check_second_look(self):
         if not self.head.zoom_in:

@@ -4,7 +4,7 @@ A person who wants to see more of a bird does not enlarge the thumbnail. The mer
 cut out of the picture as it was loaded, and resized to the size of the input.
 """
 
-from typing import NamedTuple, Sequence, Tuple, Union
+from typing import NamedTuple, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -12,8 +12,40 @@ from torch import Tensor
 from ..geometry import Original
 
 
+class OriginalPictures(NamedTuple):
+    """Original pictures of any sizes.
+
+    Attributes:
+        pictures (Sequence[Original]): N pictures.
+    """
+
+    pictures: Sequence[Original]
+
+    def of_images(self, index: Tensor) -> 'OriginalPictures':
+        """Some of the pictures, by their numbers."""
+        return OriginalPictures([self.pictures[i] for i in index.tolist()])
+
+    def zoom(self, boxes: Tensor, size: Tuple[int, int]) -> Tuple[Tensor, Tensor]:
+        """Cut a box out of each picture and resize it.
+
+        Args:
+            boxes (Tensor): (N, 4), (x1, y1, x2, y2) in pixels of the network's input.
+            size (tuple[int, int]): Height and width, (h, w), of what is wanted.
+
+        Returns:
+            tuple[Tensor, Tensor]: The pixels as they were loaded, (N, C, h, w), float32;
+            and where they lie inside the picture, (N, 1, h, w), bool. Outside they are 0.
+        """
+        views = boxes.new_tensor([picture.view for picture in self.pictures])
+        looks = []
+        for (pixels, _, _), place in zip(self.pictures, _places(boxes, views).split(1)):
+            pixels = pixels.to(boxes.device, non_blocking=True).permute(2, 0, 1)
+            looks.append(cut_and_resize(pixels[None], place, size))
+        return tuple(map(torch.cat, zip(*looks)))
+
+
 class OriginalBatch(NamedTuple):
-    """Original pictures of one size.
+    """Original pictures of one size, whose number need not be known: an exported model's.
 
     Attributes:
         pixels (Tensor): (N, H, W, C), as they were loaded.
@@ -27,34 +59,16 @@ class OriginalBatch(NamedTuple):
         """Some of the pictures, by their numbers."""
         return OriginalBatch(self.pixels[index], self.views[index])
 
+    def zoom(self, boxes: Tensor, size: Tuple[int, int]) -> Tuple[Tensor, Tensor]:
+        """As :meth:`OriginalPictures.zoom`."""
+        places = _places(boxes, self.views)
+        return cut_and_resize(self.pixels.permute(0, 3, 1, 2), places, size)
 
-def zoom_into_originals(
-    originals: Union[Sequence[Original], OriginalBatch],
-    boxes: Tensor,
-    size: Tuple[int, int],
-) -> Tuple[Tensor, Tensor]:
-    """Cut a box out of each original picture and resize it.
 
-    Args:
-        originals (Sequence[Original] | OriginalBatch): N pictures, of any sizes or of one.
-        boxes (Tensor): (N, 4), (x1, y1, x2, y2) in pixels of the network's input.
-        size (tuple[int, int]): Height and width, (h, w), of what is wanted.
-
-    Returns:
-        tuple[Tensor, Tensor]: The pixels as they were loaded, (N, C, h, w), float32; and
-        where they lie inside the picture, (N, 1, h, w), bool. Outside they are 0.
-    """
-    batched = isinstance(originals, OriginalBatch)
-    views = originals.views if batched else boxes.new_tensor([o.view for o in originals])
+def _places(boxes, views):
+    """Boxes of the input in pixels of the pictures, (N, 4)."""
     scale, offset = views.chunk(2, dim=1)
-    places = boxes * scale.repeat(1, 2) + offset.repeat(1, 2)
-    if batched:
-        return cut_and_resize(originals.pixels.permute(0, 3, 1, 2), places, size)
-    looks = []
-    for (pixels, _, _), place in zip(originals, places.split(1)):
-        picture = pixels.to(boxes.device, non_blocking=True).permute(2, 0, 1)
-        looks.append(cut_and_resize(picture[None], place, size))
-    return tuple(map(torch.cat, zip(*looks)))
+    return boxes * scale.repeat(1, 2) + offset.repeat(1, 2)
 
 
 def cut_and_resize(

@@ -9,7 +9,7 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 from test_refinement import make_rois
 
-from apcnn_mm.models.original import cut_and_resize, zoom_into_originals
+from apcnn_mm.models.original import OriginalPictures, cut_and_resize
 
 
 def pillow(picture, size, box):
@@ -171,7 +171,7 @@ def test_boxes_are_exact():
         originals.append(results['original'])
         scales.append(results['original'].view)
     assert all(a_x < 0 for a_x, *_ in scales)
-    zoomed, inside = zoom_into_originals(originals, boxes, (80, 81))
+    zoomed, inside = OriginalPictures(originals).zoom(boxes, (80, 81))
     assert zoomed.shape == (2, 3, 80, 81) and inside.all()
     for look, (x1, y1, x2, y2), (a_x, a_y, b_x, b_y) in zip(zoomed, boxes, scales):
         x = x1 + (torch.arange(81) + 0.5) / 81 * (x2 - x1)
