@@ -9,6 +9,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from helpers import CAN_EXPORT, MINIBIRDS_CONFIG, REPO, TINY, build_model, run_python
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
@@ -104,43 +105,70 @@ class TrainedModel(NamedTuple):
 
 
 @pytest.fixture(scope='session')
-def minibirds(tmp_path_factory):
+def once(tmp_path_factory):
+    """Makes a folder once for all workers of pytest-xdist, by a function that fills it."""
+    root = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        root = root.parent
+
+    def make(name, fill):
+        folder, done = root / name, root / f'{name}.done'
+        with FileLock(root / f'{name}.lock'):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # what has failed in between
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope='session')
+def minibirds(once):
     """A very small MiniBirds: 6 classes, 18 training and 12 test images."""
-    root = tmp_path_factory.mktemp('minibirds')
-    make_minibirds(root, classes=6, train=3, test=2, size=64, seed=0)
-    return root
+
+    def draw(folder):
+        make_minibirds(folder, classes=6, train=3, test=2, size=64, seed=0)
+
+    return once('minibirds', draw)
 
 
 @pytest.fixture(scope='session')
-def trained(tmp_path_factory, minibirds):
+def trained(once, minibirds):
     """Five epochs of tools/train.py, run in another directory."""
-    work_dir = tmp_path_factory.mktemp('run')
     options = [*TINY, f'data_root={minibirds}']
-    done = run_python(
-        REPO / 'tools/train.py',
-        REPO / MINIBIRDS_CONFIG,
-        *('--work-dir', work_dir),
-        *('--cfg-options', *options, 'train_cfg.max_epochs=5', 'train_cfg.val_interval=1'),
-        cwd=work_dir,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return TrainedModel(minibirds, work_dir, options)
+
+    def train(folder):
+        done = run_python(
+            REPO / 'tools/train.py',
+            REPO / MINIBIRDS_CONFIG,
+            *('--work-dir', folder),
+            *('--cfg-options', *options),
+            *('train_cfg.max_epochs=5', 'train_cfg.val_interval=1'),
+            cwd=folder,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    return TrainedModel(minibirds, once('trained', train), options)
 
 
 @pytest.fixture(scope='session')
-def exported(trained, tmp_path_factory):
+def exported(once, trained):
     """An ONNX file of that model, written as users do it."""
     if not CAN_EXPORT:
         pytest.skip(f'to export to ONNX takes PyTorch {MINIMUM_TORCH}')
-    path = tmp_path_factory.mktemp('exported') / 'model.onnx'
-    done = run_python(
-        *('tools/deployment/export.py', trained.work_dir / 'apcnn_r18_minibirds.py'),
-        *(trained.checkpoint, '--out', path),
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert 'the same as the model on random pictures' in done.stdout
-    assert [file.name for file in path.parent.iterdir()] == ['model.onnx']
-    return path
+
+    def export(folder):
+        done = run_python(
+            *('tools/deployment/export.py', trained.work_dir / 'apcnn_r18_minibirds.py'),
+            *(trained.checkpoint, '--out', folder / 'model.onnx'),
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert 'the same as the model on random pictures' in done.stdout
+        assert [file.name for file in folder.iterdir()] == ['model.onnx']
+
+    return once('exported', export) / 'model.onnx'
 
 
 @pytest.fixture
