@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from ..geometry import ORIGINAL
 from ..models import APCNN
-from ..models.apcnn import CASCADE, RAW, REFINED
 from ..models.original import OriginalBatch
+from ..models.stages import CASCADE, RAW, REFINED
 
 
 class DeployedModel(nn.Module):

@@ -10,24 +10,22 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..arguments import check_choice, check_config, check_number
+from ..arguments import check_choice, check_config
 from ..geometry import KEEPING, ORIGINAL, Original
-from .apcnn_head import APCNNHead
-from .attention_fpn import AttentionFPN, AttentionPyramid
+from .attention_fpn import AttentionPyramid
 from .backbone_split import (
     find_position,
-    out_indices,
     run_backbone,
     run_onwards,
     run_until,
 )
 from .class_names import ClassNames
 from .original import OriginalBatch, OriginalPictures, cut_and_resize
+from .part_checks import check_configs, check_parts, check_second_look
 from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
+from .stages import BOTH, CASCADE, RAW, REFINED, read_test_cfg
 from .timm_backbone import build_backbone, feature_info
 from .to_host import to_host
-
-RAW, REFINED, BOTH, CASCADE = 'raw', 'refined', 'both', 'cascade'
 
 
 class Findings(NamedTuple):
@@ -98,20 +96,7 @@ class APCNN(ClassNames, ImageClassifier):
         channels_last: bool = False,
         **kwargs,
     ):
-        for name, part in (('backbone', backbone), ('neck', neck), ('head', head)):
-            if not isinstance(part, nn.Module):
-                check_config(f'model.{name}', part)
-        kinds = dict(
-            train_cfg=(dict,),
-            data_preprocessor=(dict, nn.Module),
-            pretrained=(str,),
-            init_cfg=(dict, list),
-        )
-        for name, kind in kinds.items():
-            value = kwargs.get(name)
-            if not isinstance(value, (*kind, type(None))):
-                wanted = ' or '.join(k.__name__ for k in kind)
-                raise TypeError(f'model.{name} must be a {wanted}, not {value!r}.')
+        check_configs(backbone=backbone, neck=neck, head=head, **kwargs)
         if not isinstance(backbone, nn.Module):
             backbone = build_backbone(backbone)
         info = feature_info(backbone)
@@ -120,88 +105,25 @@ class APCNN(ClassNames, ImageClassifier):
         if info and isinstance(roi_generator, dict):
             roi_generator = {'strides': info.strides, **roi_generator}
         super().__init__(backbone, neck, head, **kwargs)
-        for name, part, kind in (
-            ('neck', self.neck, AttentionFPN),
-            ('head', self.head, APCNNHead),
-        ):
-            if not isinstance(part, kind):
-                raise TypeError(
-                    f'model.{name} must be an {kind.__name__}, not {type(part).__name__}.'
-                )
         check_choice('model.stages', stages, (BOTH, RAW))
-        if test_cfg is not None and not isinstance(test_cfg, dict):
-            raise TypeError(f'model.test_cfg must be a dict, not {test_cfg!r}.')
-        test_cfg = dict(test_cfg or {})
-        test_stage = test_cfg.pop('stage', stages)
-        check_choice('model.test_cfg.stage', test_stage, (BOTH, REFINED, RAW, CASCADE))
-        threshold = test_cfg.pop('threshold', None)
-        if test_cfg:
-            raise ValueError(
-                f"model.test_cfg may only have 'stage' and 'threshold', not "
-                f'{sorted(test_cfg)}.'
-            )
-        if test_stage == CASCADE:
-            check_number('model.test_cfg.threshold', threshold, minimum=0, maximum=1)
-        elif threshold is not None:
-            raise ValueError(
-                f'model.test_cfg.threshold={threshold!r} is for a cascade, but '
-                f"test_cfg.stage is {test_stage!r}. Set test_cfg.stage='cascade' or leave "
-                'the threshold out.'
-            )
-        if stages == RAW and test_stage != RAW:
-            raise ValueError(
-                f"test_cfg.stage={test_stage!r} needs a second stage, but stages='raw' "
-                "has none. Set test_cfg.stage='raw' or leave it out."
-            )
-        if stages == BOTH and self.neck.spatial is None:
-            raise ValueError(
-                "stages='both' needs spatial attention to find ROIs: set "
-                "neck.spatial to 'gate' or 'pathway', or stages='raw'."
-            )
+        self.stages = stages
+        self.test_stage, self.threshold = read_test_cfg(test_cfg, stages)
+        if not isinstance(roi_generator, ROIPyramidGenerator):
+            check_config('model.roi_generator', roi_generator, optional=stages == RAW)
+            roi_generator = roi_generator and TASK_UTILS.build(roi_generator)
+        self.roi_generator = roi_generator
+        check_parts(self, info)
         if stages == RAW and refine_at is not None:
             raise ValueError(
                 f"refine_at={refine_at!r} needs a second stage, but stages='raw' has none."
             )
-        if not isinstance(roi_generator, ROIPyramidGenerator):
-            check_config('model.roi_generator', roi_generator, optional=stages == RAW)
-            roi_generator = roi_generator and TASK_UTILS.build(roi_generator)
-        if not out_indices(self.backbone):
-            raise TypeError(
-                'model.backbone must be a backbone with several outputs (out_indices), '
-                f'not {type(self.backbone).__name__}.'
-            )
-        levels = {'neck.in_channels': len(self.neck.in_channels)}
-        levels['head.num_levels'] = self.head.num_levels
-        if roi_generator is not None:
-            levels['roi_generator.strides'] = len(roi_generator.strides)
-        if len(set(levels.values())) > 1:
-            raise ValueError(f'The numbers of pyramid levels differ: {levels}.')
-        if self.neck.out_channels != self.head.in_channels:
-            raise ValueError(
-                f'neck.out_channels={self.neck.out_channels} and '
-                f'head.in_channels={self.head.in_channels} must be the same.'
-            )
-        if info:
-            told = {'neck.in_channels': (self.neck.in_channels, info.channels)}
-            if roi_generator is not None:
-                told['roi_generator.strides'] = (roi_generator.strides, info.strides)
-            for name, (given, right) in told.items():
-                if tuple(given) != right:
-                    raise ValueError(
-                        f'model.{name}={tuple(given)}, but the outputs of the backbone '
-                        f'have {right}. Leave it out.'
-                    )
         check_choice('model.channels_last', channels_last, (True, False))
         if channels_last:
             self.to(memory_format=torch.channels_last)
-        self.stages = stages
-        self.test_stage = test_stage
-        self.threshold = threshold
-        self.roi_generator = roi_generator
         self.refine_at = refine_at if stages == BOTH else 'input'
         find_position(self.backbone, self.refine_at)  # or an error now
         if self.refine_at == ORIGINAL:
-            self._check_second_look()
+            check_second_look(self)
         # For mmpretrain's batch augmentations, and ClassNumCheckHook.
         if getattr(self.data_preprocessor, 'num_classes', 0) is None:
             self.data_preprocessor.num_classes = self.head.num_classes
@@ -448,18 +370,6 @@ class APCNN(ClassNames, ImageClassifier):
                 f'nobody knows where it lies in the original picture. {KEEPING}'
             )
         return OriginalPictures(originals)
-
-    def _check_second_look(self):
-        if not self.head.zoom_in:
-            raise ValueError(
-                "refine_at='original' needs head.zoom_in=True: without zoom-in there is "
-                "nothing to see again. Use refine_at='input'."
-            )
-        if getattr(self.data_preprocessor, 'batch_augments', None) is not None:
-            raise ValueError(
-                "data_preprocessor.batch_augments mixes inputs, but refine_at='original' "
-                'would see the second time each picture alone. Leave them out.'
-            )
 
     @property
     def _counting(self):
