@@ -5,8 +5,9 @@ source "$(dirname "$0")/setup_env.sh"
 
 config=configs/apcnn_foreground_r18_minibirds.py
 data=data/minibirds
-work_dir=work_dirs/apcnn_foreground_r18_minibirds
-checkpoint=$work_dir/epoch_30.pth
+work_dir=work_dirs/demo
+epochs=20
+checkpoint=$work_dir/epoch_$epochs.pth
 
 if [ ! -f $data/parts/parts.txt ]; then  # written last
     python tools/make_minibirds.py $data
@@ -20,14 +21,15 @@ if [ ! -f $checkpoint ]; then
         export OMP_NUM_THREADS
     fi
     echo "Training AP-CNN on $OMP_NUM_THREADS threads, as many as there are free cores:" \
-        "about 4 minutes on two, longer on a machine that is busy."
+        "about 3 minutes on two, longer on a machine that is busy."
+    resume=
     if [ -f $work_dir/last_checkpoint ]; then
-        python tools/train.py $config --resume
-    else
-        python tools/train.py $config --cfg-options randomness.seed=0
+        resume=--resume
     fi
+    python tools/train.py $config --work-dir $work_dir $resume \
+        --cfg-options train_cfg.max_epochs=$epochs randomness.seed=0
 fi
-python tools/test.py $config $checkpoint
+python tools/test.py $config $checkpoint --work-dir $work_dir/test
 python tools/visualize.py $config $checkpoint --out $work_dir/figures
 
 cat <<END

@@ -34,7 +34,7 @@ def test_first_command_of_the_readme(tmp_path):
     assert float(accuracy) >= 80
     hits = re.findall(r'localization/pointing_level\d: ([\d.]+)', tested)
     assert len(hits) == 3 and min(map(float, hits)) >= 80
-    figures = tmp_path / 'work_dirs/apcnn_foreground_r18_minibirds/figures'
+    figures = tmp_path / 'work_dirs/demo/figures'
     assert len(list(figures.glob('*.png'))) == 10
     assert str(figures) in output
 
