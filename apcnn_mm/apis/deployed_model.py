@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..geometry import ORIGINAL
 from ..models import APCNN
 from ..models.original import OriginalBatch
-from ..models.stages import CASCADE, RAW, REFINED
+from ..models.stages import CASCADE, RAW, telling_stages
 
 
 class DeployedModel(nn.Module):
@@ -39,9 +39,7 @@ class DeployedModel(nn.Module):
     @property
     def output_names(self) -> List[str]:
         """What ``forward`` returns: see :func:`export`."""
-        stages = [RAW, REFINED]
-        if self.model.test_stage in stages:
-            stages = [self.model.test_stage]
+        stages = telling_stages(self.model.test_stage)
         names = ['scores', *(f'{stage}_scores' for stage in stages), 'novelty', 'accepted']
         if self.is_cascade:
             names.append('is_refined')

@@ -31,6 +31,7 @@ from ..geometry import OTHER_TRANSFORMS, RESIZING, check_pipeline, to_original
 from ..launch import load_config
 from ..models import APCNN
 from ..models.calibrator import find_other_stage
+from ..models.stages import telling_stages
 from ..taxonomy import read_taxonomy
 from ..visualization import ROIVisualizer
 from .images import (
@@ -180,8 +181,7 @@ class APCNNInferencer(ImageClassificationInferencer):
     @property
     def stage_names(self) -> Tuple[str, ...]:
         """Whose scores a prediction's ``stage_scores`` are: 'raw', 'refined' or both."""
-        stage = self.model.test_stage
-        return ('raw', 'refined') if stage in ('both', 'cascade') else (stage,)
+        return telling_stages(self.model.test_stage)
 
     def load(self, image: InputType) -> dict:
         """Put an image through the test pipeline.

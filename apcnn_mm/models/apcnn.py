@@ -13,12 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..arguments import check_choice, check_config
 from ..geometry import KEEPING, ORIGINAL, Original
 from .attention_fpn import AttentionPyramid
-from .backbone_split import (
-    find_position,
-    run_backbone,
-    run_onwards,
-    run_until,
-)
+from .backbone_split import find_position, run_backbone, run_onwards, run_until
 from .class_names import ClassNames
 from .original import OriginalBatch, OriginalPictures, cut_and_resize
 from .part_checks import check_configs, check_parts, check_second_look
@@ -112,7 +107,7 @@ class APCNN(ClassNames, ImageClassifier):
             check_config('model.roi_generator', roi_generator, optional=stages == RAW)
             roi_generator = roi_generator and TASK_UTILS.build(roi_generator)
         self.roi_generator = roi_generator
-        check_parts(self, info)
+        check_parts(self)
         if stages == RAW and refine_at is not None:
             raise ValueError(
                 f"refine_at={refine_at!r} needs a second stage, but stages='raw' has none."

@@ -1,6 +1,6 @@
 """Whether the parts of a model go together: checks of :class:`APCNN`, before it is used."""
 
-from typing import Any, Optional
+from typing import Any
 
 from torch import nn
 
@@ -9,7 +9,7 @@ from .apcnn_head import APCNNHead
 from .attention_fpn import AttentionFPN
 from .backbone_split import out_indices
 from .stages import BOTH
-from .timm_backbone import FeatureInfo
+from .timm_backbone import feature_info
 
 _OTHERS = dict(
     train_cfg=(dict,),
@@ -41,12 +41,11 @@ def check_configs(backbone: Any, neck: Any, head: Any, **others: Any):
             raise TypeError(f'model.{name} must be a {wanted}, not {value!r}.')
 
 
-def check_parts(model: nn.Module, info: Optional[FeatureInfo]):
+def check_parts(model: nn.Module):
     """Check that the parts of a model fit each other.
 
     Args:
         model (APCNN): The model, with its parts.
-        info (FeatureInfo | None): What its backbone gives out, where it tells that.
 
     Raises:
         TypeError: If a part is something else.
@@ -79,6 +78,7 @@ def check_parts(model: nn.Module, info: Optional[FeatureInfo]):
             f'neck.out_channels={neck.out_channels} and '
             f'head.in_channels={head.in_channels} must be the same.'
         )
+    info = feature_info(model.backbone)
     if info:
         told = {'neck.in_channels': (neck.in_channels, info.channels)}
         if roi_generator is not None:

@@ -7,6 +7,15 @@ from ..arguments import check_choice, check_number
 RAW, REFINED, BOTH, CASCADE = 'raw', 'refined', 'both', 'cascade'
 
 
+def telling_stages(test_stage: str) -> Tuple[str, ...]:
+    """Of which stages a prediction has the scores, 'raw', 'refined' or both.
+
+    Args:
+        test_stage (str): Which stages count. A cascade refines some of the images.
+    """
+    return (RAW, REFINED) if test_stage in (BOTH, CASCADE) else (test_stage,)
+
+
 def read_test_cfg(test_cfg: Optional[dict], stages: str) -> Tuple[str, Optional[float]]:
     """Which stages count at test time.
 
