@@ -21,7 +21,7 @@ if [ ! -f $checkpoint ]; then
         export OMP_NUM_THREADS
     fi
     echo "Training AP-CNN on $OMP_NUM_THREADS threads, as many as there are free cores:" \
-        "about 3 minutes on two, longer on a machine that is busy."
+        "about 5 minutes on two, longer on a machine that is busy."
     resume=
     if [ -f $work_dir/last_checkpoint ]; then
         resume=--resume
