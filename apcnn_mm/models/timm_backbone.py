@@ -10,6 +10,7 @@ from typing import List, NamedTuple, Optional, Tuple
 import torch.nn as nn
 from mmpretrain.models.backbones import TIMMBackbone
 from mmpretrain.registry import MODELS
+from torch.nn.modules.batchnorm import _BatchNorm
 
 _PREFIX = 'timm_model.'
 
@@ -28,6 +29,31 @@ class FeatureInfo(NamedTuple):
     strides: Tuple[int, ...]
 
 
+class NormEvalTIMMBackbone(TIMMBackbone):
+    """A ``TIMMBackbone`` that can keep its statistics, as mmpretrain's own backbones can.
+
+    Args:
+        *args: Those of ``TIMMBackbone``.
+        norm_eval (bool): Whether batch normalisation keeps its running statistics in
+            training, and normalises by them. Its weights are trained nevertheless.
+            Defaults to False.
+        **kwargs: Those of ``TIMMBackbone``.
+    """
+
+    def __init__(self, *args, norm_eval: bool = False, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.norm_eval = norm_eval
+
+    def train(self, mode: bool = True):
+        """Set the mode of all modules but, with ``norm_eval``, of batch normalisation."""
+        super().train(mode)
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+
 def build_backbone(config: dict) -> nn.Module:
     """Build a backbone. One of timm also takes weights under timm's own names.
 
@@ -35,7 +61,8 @@ def build_backbone(config: dict) -> nn.Module:
         config (dict): Any backbone. A ``TIMMBackbone`` needs ``model_name``,
             ``features_only=True`` and ``out_indices``; the checkpoint of its
             ``init_cfg=dict(type='Pretrained', checkpoint=...)`` is a file of timm's, or
-            ``timm://`` and the name of a model with its tag.
+            ``timm://`` and the name of a model with its tag. It also takes
+            ``norm_eval``, see :class:`NormEvalTIMMBackbone`.
 
     Raises:
         ValueError: If a backbone of timm would give out no pyramid, or not have the
@@ -61,7 +88,7 @@ def build_backbone(config: dict) -> nn.Module:
             'model.backbone.pretrained=True. Leave out one of them.'
         )
     try:
-        backbone = MODELS.build(config)
+        backbone = MODELS.build({**config, 'type': NormEvalTIMMBackbone})
     except (IndexError, AssertionError) as error:
         raise ValueError(
             f'model.backbone.out_indices={config.get("out_indices")} are not all outputs '

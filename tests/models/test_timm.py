@@ -295,3 +295,29 @@ def test_outputs_in_any_order():
     model = build_apcnn('test_resnet', out_indices=(-1, 2, 3))
     assert model.roi_generator.strides == (8, 16, 32)
     check_steps(model)
+
+
+@pytest.mark.parametrize('name', ['test_resnet', 'test_efficientnet'])
+def test_norm_eval(name):
+    """Statistics are kept and used in training, the weights beside them are trained."""
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 64, 96)
+    norms = (torch.nn.BatchNorm2d, torch.nn.BatchNorm1d)
+    for kept in (True, False):
+        model = build_apcnn(name, norm_eval=kept)
+        for module in model.backbone.modules():
+            if isinstance(module, norms):
+                module.running_mean.normal_()
+        for _ in range(2):  # as after a validation
+            expected = model.eval().backbone(images)
+            statistics = {k: v.clone() for k, v in model.backbone.named_buffers()}
+            features = model.train().backbone(images)
+            assert all(map(torch.equal, features, expected)) == kept
+            model.backbone.load_state_dict(statistics, strict=False)
+        model(images, [DataSample().set_gt_label(0)] * 2, mode='loss')['loss_raw'].backward()
+        for key, value in model.backbone.named_buffers():
+            assert torch.equal(value, statistics[key]) == kept, key
+        for module in model.modules():
+            if isinstance(module, norms):
+                assert module.weight.grad is not None
+    assert model.neck.training and model.head.training
