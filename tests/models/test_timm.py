@@ -314,7 +314,8 @@ def test_norm_eval(name):
             features = model.train().backbone(images)
             assert all(map(torch.equal, features, expected)) == kept
             model.backbone.load_state_dict(statistics, strict=False)
-        model(images, [DataSample().set_gt_label(0)] * 2, mode='loss')['loss_raw'].backward()
+        labels = [DataSample().set_gt_label(0), DataSample().set_gt_label(1)]
+        model(images, labels, mode='loss')['loss_raw'].backward()
         for key, value in model.backbone.named_buffers():
             assert torch.equal(value, statistics[key]) == kept, key
         for module in model.modules():
