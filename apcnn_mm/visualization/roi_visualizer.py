@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import contextmanager
+from textwrap import fill
 from typing import Optional, Sequence
 
 import numpy as np
@@ -173,7 +174,9 @@ class ROIVisualizer(UniversalVisualizer):
         axes = figure.subplots(len(images), columns, squeeze=False)
         for row, image, sample, attention in zip(axes, images, data_samples, attentions):
             row[0].imshow(self.draw_rois(image, sample))
-            row[0].set_title(self._caption(sample), fontsize=8, **style)
+            # As many letters as fit over one picture, and over all.
+            caption = fill(self._caption(sample), 32)
+            row[0].set_title(caption, fontsize=8, **style)
             levels = range(len(attention) - 1, -1, -1)
             for axis, level in zip(row[1:], levels):
                 mask = F.interpolate(
@@ -208,7 +211,7 @@ class ROIVisualizer(UniversalVisualizer):
             fontsize=8,
             facecolor='grey',
         )
-        figure.suptitle(as_text(title), **style)
+        figure.suptitle(fill(as_text(title), 20 * columns), **style)
         canvas = FigureCanvasAgg(figure)
         with _no_glyph_warnings():
             canvas.draw()

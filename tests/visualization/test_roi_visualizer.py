@@ -111,6 +111,17 @@ def test_maps_on_one_scale(visualizer):
     np.testing.assert_array_equal(panels(flat, object_parts=outside), figure)
 
 
+@pytest.mark.parametrize('name', ['A_long_name_of_a_bird' * 4, 'A long name of a dog ' * 4])
+def test_long_names_are_not_cut_off(visualizer, name):
+    """Nothing is drawn at the figure's edges, and the name does not reach its neighbour."""
+    visualizer.dataset_meta = dict(classes=[name, name])
+    image = np.zeros((128, 160, 3), np.uint8)
+    attention = [torch.rand(4, 5) for _ in range(3)]
+    figure = visualizer.draw_figure([image], [sample()], [attention], title=name * 2)
+    assert (figure[:, [0, 1, -2, -1]] == 255).all()
+    assert (figure[[0, 1]] == 255).all()
+
+
 @pytest.mark.parametrize('name', ['$x$', 'Costs $5 or \\$6', '$\\frac{$', 'a\udcffb'])
 def test_names_are_text(visualizer, name):
     """Pairs of $ are no formula, and bytes that are no text no error."""
