@@ -21,6 +21,9 @@ data_preprocessor = dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5])
 model = dict(
     backbone=dict(
         model_name='tf_efficientnet_lite0',
+        # With the statistics of a batch of birds, these weights give other features
+        # (docs/results.md).
+        norm_eval=True,
         init_cfg=dict(checkpoint='timm://tf_efficientnet_lite0.in1k'),
     ),
     # The paper's 64, 128 and 256 are of 448 pixels.
@@ -28,5 +31,5 @@ model = dict(
     head=dict(num_classes=200),
 )
 
-# As with MobileNetV2.
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)}))
+# Chosen on held-out training images, with norm_eval. 0.1 diverges.
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.01)}))

@@ -11,6 +11,7 @@ from PIL import Image
 from apcnn_mm.apis import APCNNInferencer, export
 from apcnn_mm.apis.deployed_model import DeployedModel
 from apcnn_mm.apis.export import MINIMUM_TORCH
+from apcnn_mm.apis.export_formats import FORMATS, read_onnx, set_threshold
 from apcnn_runtime.onnx_model import ONNXModel, Prepared
 from tools import predict
 from tools.analysis import benchmark
@@ -260,7 +261,7 @@ def test_formats_and_models(tiny_model, tmp_path, format, stage, options):
         samples = model(images, mode='predict')
     path = tmp_path / 'model.file'
     export.export(model, str(path), (64, 96), format, preprocess=False)
-    run = export.WRITERS[format][1](str(path))
+    run = FORMATS[format][1](str(path))
     names = DeployedModel(model).output_names
     rois = ROI_OUTPUTS if options.get('roi_generator', True) else []
     assert names == STAGE_OUTPUTS[stage] + ['novelty', 'accepted'] + rois
@@ -298,7 +299,7 @@ def test_a_cascade(tiny_model, tmp_path, capfd):
         model.threshold = threshold
         with torch.no_grad():
             samples = model(images, mode='predict')
-        outputs = export._read_onnx(export.set_threshold(path, threshold))(images=images)
+        outputs = read_onnx(set_threshold(path, threshold))(images=images)
         found = dict(zip(DeployedModel(model).output_names, map(torch.as_tensor, outputs)))
         scores = torch.stack([sample.pred_score for sample in samples])
         torch.testing.assert_close(found['scores'], scores, atol=1e-5, rtol=1e-4)
@@ -326,12 +327,12 @@ def test_originals_in_torchscript(tiny_model, tmp_path):
 def test_a_wrong_file_is_deleted(tiny_model, tmp_path, monkeypatch):
     path = tmp_path / 'model.pt'
     path.write_text('earlier')
-    write, read = export.WRITERS['torchscript']
+    write, read = FORMATS['torchscript']
 
     def write_another(deployed, *args):
         write(DeployedModel(tiny_model().eval(), deployed.preprocess), *args)
 
-    monkeypatch.setitem(export.WRITERS, 'torchscript', (write_another, read))
+    monkeypatch.setitem(FORMATS, 'torchscript', (write_another, read))
     with pytest.raises(RuntimeError, match='scores of 1 images of 64 x 64 is off by'):
         export.export(tiny_model().eval(), str(path), (64, 64), 'torchscript')
     assert [file.name for file in tmp_path.iterdir()] == ['model.pt']

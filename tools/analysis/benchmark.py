@@ -41,7 +41,7 @@ from mmengine.utils import track_iter_progress  # noqa: E402
 from mmpretrain.registry import MODELS  # noqa: E402
 from mmpretrain.structures import DataSample  # noqa: E402
 
-from apcnn_mm.apis.export import set_threshold  # noqa: E402
+from apcnn_mm.apis.export_formats import set_threshold  # noqa: E402
 from apcnn_mm.launch import add_arguments, load_config  # noqa: E402
 from apcnn_runtime import METADATA  # noqa: E402
 

@@ -16,7 +16,8 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))  # tools
 import _script  # noqa: E402, F401
 
 from apcnn_mm.apis import APCNNInferencer  # noqa: E402
-from apcnn_mm.apis.export import FORMATS, check_versions, export  # noqa: E402
+from apcnn_mm.apis.export import check_versions, export  # noqa: E402
+from apcnn_mm.apis.export_formats import FORMATS  # noqa: E402
 from apcnn_mm.launch import (  # noqa: E402
     add_arguments,
     add_taxonomy_arguments,
