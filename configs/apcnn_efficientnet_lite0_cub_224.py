@@ -31,5 +31,5 @@ model = dict(
     head=dict(num_classes=200),
 )
 
-# Chosen on held-out training images, with norm_eval. 0.1 diverges.
+# Chosen on held-out training images. With norm_eval, 0.1 diverges.
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.01)}))
