@@ -27,8 +27,7 @@ def set_threshold(path: str, threshold: float) -> bytes:
     model = onnx.load(path)
     for constant in model.graph.initializer:
         if constant.name == THRESHOLD:
-            value = np.array(threshold, np.float32)
-            constant.CopyFrom(onnx.numpy_helper.from_array(value, THRESHOLD))
+            constant.CopyFrom(_threshold_constant(threshold))
     return model.SerializeToString()
 
 
@@ -38,6 +37,12 @@ def read_onnx(model: Union[str, bytes]) -> Callable[..., Sequence[np.ndarray]]:
 
     session = onnxruntime.InferenceSession(model, providers=['CPUExecutionProvider'])
     return lambda **inputs: session.run(None, {k: v.numpy() for k, v in inputs.items()})
+
+
+def _threshold_constant(threshold):
+    import onnx
+
+    return onnx.numpy_helper.from_array(np.array(threshold, np.float32), THRESHOLD)
 
 
 def _open_sizes(deployed, inputs, multiple):
@@ -79,10 +84,8 @@ def _write_onnx(deployed, inputs, multiple, path, metadata):
     _name_sizes(model.graph, deployed)
     if deployed.is_cascade:
         # A constant from now on. The exporter would have made one with all equal numbers.
-        threshold = np.asarray(deployed.model.threshold, np.float32)
-        model.graph.initializer.append(
-            onnx.numpy_helper.from_array(threshold, model.graph.input.pop().name)
-        )
+        model.graph.input.pop()
+        model.graph.initializer.append(_threshold_constant(deployed.model.threshold))
     onnx.helper.set_model_props(model, {METADATA: json.dumps(metadata)})
     onnx.save(model, path)
 
