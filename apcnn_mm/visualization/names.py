@@ -1,7 +1,9 @@
 """Names in pictures as they are written: no mathematics, and in any script."""
 
 import functools
+from textwrap import fill
 from typing import FrozenSet, Iterable, List
+from unicodedata import east_asian_width
 
 from matplotlib.font_manager import FontProperties, findfont, findSystemFonts, fontManager
 from matplotlib.ft2font import FT2Font
@@ -29,6 +31,12 @@ def text_style(names: Iterable[str], family: str = 'sans-serif') -> dict:
     """
     characters = frozenset(c for c in ''.join(map(as_text, names)) if c.isprintable())
     return dict(parse_math=False, family=[family, *_other_families(characters, family)])
+
+
+def as_lines(text: str, letters: int) -> str:
+    """A text in lines of so many Latin letters; Chinese ones are half as wide again."""
+    wide = sum(east_asian_width(c) in 'WF' for c in text)
+    return fill(text, int(letters * len(text) / (len(text) + wide / 2))) if text else ''
 
 
 @functools.cache

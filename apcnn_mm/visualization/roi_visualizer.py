@@ -2,7 +2,6 @@
 
 import warnings
 from contextlib import contextmanager
-from textwrap import fill
 from typing import Optional, Sequence
 
 import numpy as np
@@ -23,7 +22,7 @@ from torch import Tensor
 from apcnn_runtime.pictures import LEVEL_COLORS, MERGED_COLOR
 
 from ..geometry import to_input, to_original
-from .names import as_text, text_style
+from .names import as_lines, as_text, text_style
 
 OBJECT_COLOR = 'yellow'
 
@@ -175,7 +174,7 @@ class ROIVisualizer(UniversalVisualizer):
         for row, image, sample, attention in zip(axes, images, data_samples, attentions):
             row[0].imshow(self.draw_rois(image, sample))
             # As many letters as fit over one picture, and over all.
-            caption = fill(self._caption(sample), 32)
+            caption = as_lines(self._caption(sample), 32)
             row[0].set_title(caption, fontsize=8, **style)
             levels = range(len(attention) - 1, -1, -1)
             for axis, level in zip(row[1:], levels):
@@ -211,7 +210,7 @@ class ROIVisualizer(UniversalVisualizer):
             fontsize=8,
             facecolor='grey',
         )
-        figure.suptitle(fill(as_text(title), 20 * columns), **style)
+        figure.suptitle(as_lines(as_text(title), 20 * columns), **style)
         canvas = FigureCanvasAgg(figure)
         with _no_glyph_warnings():
             canvas.draw()

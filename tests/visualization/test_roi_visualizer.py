@@ -111,17 +111,6 @@ def test_maps_on_one_scale(visualizer):
     np.testing.assert_array_equal(panels(flat, object_parts=outside), figure)
 
 
-@pytest.mark.parametrize('name', ['A_long_name_of_a_bird' * 4, 'A long name of a dog ' * 4])
-def test_long_names_are_not_cut_off(visualizer, name):
-    """Nothing is drawn at the figure's edges, and the name does not reach its neighbour."""
-    visualizer.dataset_meta = dict(classes=[name, name])
-    image = np.zeros((128, 160, 3), np.uint8)
-    attention = [torch.rand(4, 5) for _ in range(3)]
-    figure = visualizer.draw_figure([image], [sample()], [attention], title=name * 2)
-    assert (figure[:, [0, 1, -2, -1]] == 255).all()
-    assert (figure[[0, 1]] == 255).all()
-
-
 @pytest.mark.parametrize('name', ['$x$', 'Costs $5 or \\$6', '$\\frac{$', 'a\udcffb'])
 def test_names_are_text(visualizer, name):
     """Pairs of $ are no formula, and bytes that are no text no error."""
@@ -171,7 +160,8 @@ def make_font(path, characters):
     for corner in ((0, 900), (900, 900), (900, 0)):
         pen.lineTo(corner)
     pen.closePath()
-    builder.setupGlyf({'.notdef': pen.glyph(), 'square': pen.glyph()})
+    square = pen.glyph()
+    builder.setupGlyf({'.notdef': square, 'square': square})
     builder.setupHorizontalMetrics({'.notdef': (1000, 0), 'square': (1000, 0)})
     builder.setupHorizontalHeader(ascent=1000, descent=0)
     builder.setupNameTable(dict(familyName='Squares', styleName='Regular'))
@@ -179,6 +169,21 @@ def make_font(path, characters):
     builder.setupPost()
     builder.save(path)
     return str(path)
+
+
+@pytest.mark.parametrize(
+    'name', ['A_long_name_of_a_bird' * 4, 'A long name of a dog ' * 4, '翠鳥' * 40]
+)
+def test_long_names_are_not_cut_off(visualizer, name, no_cache, tmp_path, monkeypatch):
+    """Nothing is drawn at the figure's edges, and the name does not reach its neighbour."""
+    font = make_font(tmp_path / 'squares.ttf', '翠鳥')
+    monkeypatch.setattr(names, 'findSystemFonts', lambda: [font])
+    visualizer.dataset_meta = dict(classes=[name, name])
+    image = np.zeros((128, 160, 3), np.uint8)
+    attention = [torch.rand(4, 5) for _ in range(3)]
+    figure = visualizer.draw_figure([image], [sample()], [attention], title=name * 2)
+    assert (figure[:, [0, 1, -2, -1]] == 255).all()
+    assert (figure[[0, 1]] == 255).all()
 
 
 def test_fonts_for_other_scripts(visualizer, no_cache, tmp_path, monkeypatch):
