@@ -4,4 +4,10 @@ This package needs NumPy, Pillow and ONNX Runtime alone. ``apcnn_mm`` takes from
 both have in common.
 """
 
+import os
+
+# Since 1.29, ONNX Runtime tells Microsoft which models are run, unless it finds this when
+# it is imported (its Privacy.md).
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
+
 METADATA = 'apcnn_mm'  # the key of what an exported model tells about itself

@@ -3,6 +3,7 @@
 import json
 import os
 import os.path as osp
+import signal
 import tempfile
 from typing import Iterator, Optional, Protocol, Sequence, Tuple
 
@@ -232,7 +233,7 @@ def build_page(answers: Answers) -> gr.Blocks:
 
 
 def launch(model: Model, top_k: int, host: str, port: int):
-    """Show the page until Ctrl-C.
+    """Show the page until Ctrl-C, or until it is told to end by SIGTERM or SIGHUP.
 
     Args:
         model (Model): The model.
@@ -243,5 +244,9 @@ def launch(model: Model, top_k: int, host: str, port: int):
     Raises:
         OSError: If the port is taken.
     """
+    # As `docker stop` and the closing of a terminal do: they would leave pictures behind.
+    for name in ('SIGTERM', 'SIGHUP'):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     page = build_page(Answers(model, top_k))
     page.launch(server_name=host, server_port=port, **LAUNCH)

@@ -3,6 +3,7 @@
 import csv
 import html
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -119,7 +120,7 @@ def test_command(trained, run_main, monkeypatch):
 
 
 def test_an_exported_model_without_pytorch(exported, run_main, tmp_path, monkeypatch):
-    """The page comes up; of a file that is none, there is an error."""
+    """The page comes up, and leaves nothing; of a file that is none, there is an error."""
     (tmp_path / 'none.onnx').write_text('none')
     done = run_main(app, tmp_path / 'none.onnx')
     assert done.returncode == 1 and 'none.onnx is no ONNX model' in done.stderr
@@ -127,16 +128,30 @@ def test_an_exported_model_without_pytorch(exported, run_main, tmp_path, monkeyp
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
+    (tmp_path / 'temporary').mkdir()
+    environment = {**os.environ, 'TMPDIR': str(tmp_path / 'temporary')}
+    for name in ('GRADIO_TEMP_DIR', 'CI', 'ORT_DISABLE_TELEMETRY'):
+        environment.pop(name, None)  # ONNX Runtime sends nothing from a CI anyway
     with subprocess.Popen(
-        [*command, '--port', port], cwd=REPO, stdout=subprocess.PIPE, text=True
+        [*command, '--port', port],
+        cwd=REPO,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         try:
             line = next(line for line in process.stdout if '127.0.0.1' in line)
             with urlopen(f'http://127.0.0.1:{port}', timeout=60) as answer:
                 assert 'AP-CNN' in answer.read().decode()
             assert port in line
+            assert list((tmp_path / 'temporary').glob('apcnn_app_*'))
+            process.terminate()
+            process.wait(60)
         finally:
             process.kill()
+    # Neither pictures nor what ONNX Runtime keeps for its telemetry.
+    left = [path for path in (tmp_path / 'temporary').rglob('*') if not path.is_dir()]
+    assert left == [] and not list((tmp_path / 'temporary').glob('apcnn_app_*'))
 
 
 def test_gradio_is_missing(monkeypatch):
