@@ -227,8 +227,10 @@ def build_page(answers: Answers) -> gr.Blocks:
             return answers.show(answered, event.index)
 
         results = [gallery, broken, lines, table, known]
-        files.change(drop, files, [*results, *details], api_name='predict')
-        gallery.select(select, known, details, api_name=False)
+        # The model and its visualizer do one thing at a time, whoever has opened the page.
+        alone = dict(concurrency_id='model', concurrency_limit=1)
+        files.change(drop, files, [*results, *details], api_name='predict', **alone)
+        gallery.select(select, known, details, api_name=False, **alone)
     return page
 
 

@@ -163,6 +163,13 @@ def test_gradio_is_missing(monkeypatch):
         __import__('tools.app')
 
 
+def test_one_thing_at_a_time():
+    """A drop and a click of two people would draw into each other's pictures."""
+    listeners = page.build_page(page.Answers(None)).fns.values()
+    assert len(listeners) == 2
+    assert {(x.concurrency_id, x.concurrency_limit) for x in listeners} == {('model', 1)}
+
+
 def test_in_the_browser(answers, pictures, tmp_path):
     """Drop pictures, read the answers, click on one; nothing comes from elsewhere."""
     shown = page.build_page(answers)
