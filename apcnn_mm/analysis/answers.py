@@ -19,6 +19,7 @@ from apcnn_runtime.files import IMAGE_EXTENSIONS, find_files
 
 from ..apis import APCNNInferencer
 from ..datasets.classes import to_nfc
+from ..datasets.layout import warn_of_unused
 from ..evaluation import ObjectLocalization, TaxonomyAccuracy
 
 
@@ -129,7 +130,9 @@ def class_folder_samples(root: str, classes: Optional[Sequence[str]]) -> List[di
         )
     labels = {to_nfc(name): label for label, name in enumerate(classes)}
     samples, unknown = [], set()
-    for image in find_files(root).images:
+    found = find_files(root)
+    warn_of_unused(root, found)
+    for image in found.images:
         folder, *inside = image.split(os.sep, 1)
         if not inside or to_nfc(folder) not in labels:
             unknown.add(folder)

@@ -10,7 +10,7 @@ from mmpretrain.registry import DATASETS
 from apcnn_runtime.files import IMAGE_EXTENSIONS, find_files, find_folders
 
 from .classes import read_classes, relabel, to_nfc
-from .layout import check_layout, expand_root
+from .layout import check_layout, expand_root, warn_of_unused
 
 
 @DATASETS.register_module()
@@ -92,30 +92,12 @@ class ClassFolders(BaseDataset):
                 f'{os.path.abspath(self.img_prefix)}. Images end in '
                 f'{", ".join(IMAGE_EXTENSIONS)}.'
             )
-        self._warn(
-            {
-                'classes have no images': empty,
-                'hidden files and folders, or files of the system, are not used': (
-                    found.hidden
-                ),
-                'files are not used, because they are no images by their names '
-                f'({", ".join(IMAGE_EXTENSIONS)})': found.others,
-                'images lie beside the class folders and are not used': loose,
-                'paths are not what they seem (pipes, links to nowhere or in circles, '
-                'folders that cannot be opened or have the name of an image)': (
-                    found.unusable
-                ),
-            }
-        )
+        others = {
+            'classes have no images': empty,
+            'images lie beside the class folders and are not used': loose,
+        }
+        warn_of_unused(self.img_prefix, found, others)
         return relabel(data_list, names, self.CLASSES, self.data_root)
-
-    def _warn(self, findings):
-        folder = os.path.abspath(self.img_prefix)
-        for text, paths in findings.items():
-            if paths:
-                MMLogger.get_current_instance().warning(
-                    f'{folder}: {len(paths)} {text}, such as {paths[0]}'
-                )
 
 
 def _class_folders(root, split):

@@ -3,7 +3,15 @@
 import os
 from typing import Dict, List
 
-from apcnn_runtime.files import find_folders, is_hidden, read_lines
+from mmengine.logging import MMLogger
+
+from apcnn_runtime.files import (
+    IMAGE_EXTENSIONS,
+    FoundFiles,
+    find_folders,
+    is_hidden,
+    read_lines,
+)
 
 
 def expand_root(data_root: str) -> str:
@@ -68,6 +76,30 @@ def check_layout(
         '--cfg-options train_dataloader.dataset.data_root=/path/to/it (and the same for '
         'val and test).'
     )
+
+
+def warn_of_unused(root: str, found: FoundFiles, others: Dict[str, List[str]] = {}):
+    """Count in warnings what lies in a folder of images and is not used.
+
+    Args:
+        root (str): The folder.
+        found (FoundFiles): What lies in it.
+        others (dict[str, list[str]]): What else is not used: paths or names by a text that
+            follows their number. Defaults to {}.
+    """
+    findings = {
+        **others,
+        'hidden files and folders, or files of the system, are not used': found.hidden,
+        'files are not used, because they are no images by their names '
+        f'({", ".join(IMAGE_EXTENSIONS)})': found.others,
+        'paths are not what they seem (pipes, links to nowhere or in circles, folders '
+        'that cannot be opened or have the name of an image)': found.unusable,
+    }
+    for text, paths in findings.items():
+        if paths:
+            MMLogger.get_current_instance().warning(
+                f'{os.path.abspath(root)}: {len(paths)} {text}, such as {paths[0]}'
+            )
 
 
 def _missing(root, layout):

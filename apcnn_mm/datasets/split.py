@@ -9,13 +9,13 @@ import tempfile
 from typing import Dict, List, Optional
 
 import numpy as np
-from mmengine.logging import MMLogger
 from mmengine.utils import track_iter_progress
 from PIL import Image, ImageOps
 
 from apcnn_runtime.files import IMAGE_EXTENSIONS, find_files, find_folders
 
 from ..arguments import check_choice, check_number
+from .layout import warn_of_unused
 from .loading import MAX_PIXELS, image_size
 
 # Of 256 bits. On 31,000 pairs of different birds of CUB-200-2011, 3 were as near; copies in
@@ -168,14 +168,15 @@ def _find_classes(root):
             f'{min({"train", "val"} & set(folders))}. Give the folder of the class folders.'
         )
     classes, loose = {name: [] for name in folders}, []
-    for path in find_files(root).images:
+    found = find_files(root)
+    for path in found.images:
         name, *inside = path.split(os.sep, 1)
         (classes[name] if inside else loose).append(path)
-    if loose:
-        MMLogger.get_current_instance().warning(
-            f'{root}: {len(loose)} images lie beside the class folders and are left out, '
-            f'such as {loose[0]}'
-        )
+    others = {
+        'folders have no images and are left out': [n for n in folders if not classes[n]],
+        'images lie beside the class folders and are not used': loose,
+    }
+    warn_of_unused(root, found, others)
     classes = {name: paths for name, paths in classes.items() if paths}
     if len(classes) < 2:
         raise ValueError(

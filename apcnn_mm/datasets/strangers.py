@@ -8,7 +8,7 @@ from mmpretrain.registry import DATASETS
 
 from apcnn_runtime.files import IMAGE_EXTENSIONS, find_files
 
-from .layout import expand_root
+from .layout import expand_root, warn_of_unused
 
 
 @DATASETS.register_module()
@@ -38,8 +38,9 @@ class Strangers(BaseDataset):
 
     def load_data_list(self):
         """Find the images."""
-        images = find_files(self.data_root).images
-        if not images:
+        found = find_files(self.data_root)
+        warn_of_unused(self.data_root, found)
+        if not found.images:
             raise FileNotFoundError(
                 f'There are no images in {os.path.abspath(self.data_root)}. Images end in '
                 f'{", ".join(IMAGE_EXTENSIONS)}.'
@@ -48,5 +49,5 @@ class Strangers(BaseDataset):
         nothing = np.empty(0, dtype=np.int64)
         return [
             dict(img_path=os.path.join(self.data_root, image), gt_label=nothing)
-            for image in images
+            for image in found.images
         ]

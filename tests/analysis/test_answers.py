@@ -1,10 +1,12 @@
 import shutil
 import unicodedata
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from apcnn_mm.analysis import class_folder_samples, evaluate, join, split_samples
 from apcnn_mm.apis import APCNNInferencer
@@ -108,7 +110,10 @@ def test_class_folders(inferencer, minibirds, tmp_path):
         tmp_path / unicodedata.normalize('NFD', classes[3]) / 'a.jpg',
     )
     (tmp_path / '.hidden').mkdir()
-    found = class_folder_samples(tmp_path, classes)
+    (tmp_path / 'IMG_1.HEIC').touch()
+    with patch.object(MMLogger.get_current_instance(), 'warning') as warning:
+        found = class_folder_samples(tmp_path, classes)
+    assert 'no images by their names' in warning.call_args.args[0]
     assert [sample['gt_label'] for sample in found] == [0] * 5 + [2] * 5 + [3]
     (tmp_path / 'Ostrich').mkdir()
     shutil.copy(found[0]['img_path'], tmp_path / 'Ostrich')

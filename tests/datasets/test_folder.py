@@ -93,10 +93,10 @@ def test_files_that_are_not_used(tmp_path):
     (tmp_path / 'train' / 'owl').mkdir()
     dataset, warnings = build_and_hear(tmp_path, 'train')
     assert len(dataset) == 5
-    expected = ['1 classes have no images, such as owl', '1 files', '1 images lie beside']
+    expected = ['1 classes have no images, such as owl', '1 images lie beside', '1 files']
     assert len(warnings) == 3
     assert all(text in warning for text, warning in zip(expected, warnings))
-    assert 'IMG_1.HEIC' in warnings[1] and 'loose.png' in warnings[2]
+    assert 'loose.png' in warnings[1] and 'IMG_1.HEIC' in warnings[2]
 
 
 def test_links_and_pipes(tmp_path):

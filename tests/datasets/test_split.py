@@ -136,7 +136,7 @@ def test_a_run_that_is_stopped_leaves_nothing(tmp_path, root, monkeypatch):
 def test_small_and_spoilt_classes(tmp_path):
     """One for training at least; broken files are split like others."""
     root = tmp_path / 'root'
-    for name in ('one', 'two', 'same', 'empty', '.hidden'):
+    for name in ('one', 'two', 'same', 'owl', '.hidden'):
         (root / name).mkdir(parents=True)
     bird(0).save(root / 'one' / 'a.png')
     bird(1).save(root / 'two' / 'a.png')
@@ -145,13 +145,22 @@ def test_small_and_spoilt_classes(tmp_path):
         bird(2).save(root / 'same' / f'{i}.png')
     os.mkfifo(root / 'two' / 'pipe.png')
     bird(3).save(root / 'loose.png')
+    (root / 'owl' / 'IMG_1.HEIC').touch()
     with patch.object(MMLogger.get_current_instance(), 'warning') as warning:
         counts = split_folders(root, tmp_path / 'out')
     assert counts == {
         'train': {'one': 1, 'same': 5, 'two': 1},
         'val': {'one': 0, 'same': 0, 'two': 1},
     }
-    assert '1 images lie beside' in warning.call_args.args[0]
+    warnings = ''.join(call.args[0] for call in warning.call_args_list)
+    for text in (
+        '1 folders have no images and are left out, such as owl',
+        '1 images lie beside',
+        'such as owl/IMG_1.HEIC',
+        'such as two/pipe.png',
+        'such as .hidden',
+    ):
+        assert text in warnings
     # Classes without pictures keep their folders.
     assert sorted(os.listdir(tmp_path / 'out' / 'val')) == ['one', 'same', 'two']
 
