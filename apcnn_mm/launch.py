@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser, checkpoint: bool = False):
         checkpoint (bool): Whether there is the argument ``checkpoint``, too: a file or
             an address. Defaults to False.
     """
-    parser.add_argument('config', type=_existing_file, help='config file path')
+    parser.add_argument('config', type=_config_file, help='config file path')
     if checkpoint:
         parser.add_argument('checkpoint', type=_existing_file, help='checkpoint file')
     parser.add_argument(
@@ -110,9 +110,19 @@ def typed_options(args: argparse.Namespace) -> List[str]:
 
 
 def _existing_file(path):
+    if os.path.isdir(path):
+        raise argparse.ArgumentTypeError(f'{os.path.abspath(path)} is a folder, not a file')
     if '://' not in path and not os.path.isfile(path):
         raise argparse.ArgumentTypeError(f'there is no file {os.path.abspath(path)}')
     return path
+
+
+def _config_file(path):
+    if not path.endswith(('.py', '.json', '.yml', '.yaml')):
+        raise argparse.ArgumentTypeError(
+            f'{path} is no config, which ends in .py, .json, .yml or .yaml'
+        )
+    return _existing_file(path)
 
 
 def load_config(filename: str, options: Optional[dict] = None) -> Config:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 from contextlib import contextmanager
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -197,6 +198,35 @@ class ImageList:
             ) from error
 
 
+def check_writable(path: str):
+    """Find out before the work whether its result can be written; its folder is made.
+
+    Args:
+        path (str): The file, which is there already or not.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    check_writable_folder(folder)
+    if os.path.exists(path):
+        with open(path, 'ab'):
+            pass
+
+
+def check_writable_folder(folder: str):
+    """The same for the folder of several results.
+
+    Args:
+        folder (str): The folder, which is made where it is not there.
+
+    Raises:
+        OSError: If nothing can be written there.
+    """
+    os.makedirs(folder, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+
+
 @contextmanager
 def replacing(path: str) -> Iterator[str]:
     """Write a file that is whole at any time, whatever ends the program.
@@ -208,10 +238,15 @@ def replacing(path: str) -> Iterator[str]:
         str: Where to write it. It takes the file's place when it is on the disk.
     """
     temporary = f'{path}.tmp'
-    yield temporary
-    with open(temporary, 'rb+') as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        yield temporary
+        with open(temporary, 'rb+') as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):  # the disk may be full
+            os.remove(temporary)
+        raise
     if os.name == 'posix':  # there the new name is written with its folder
         folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
         os.fsync(folder)

@@ -86,11 +86,17 @@ def test_options_that_are_none(options, message, capsys):
 def test_missing_files(tmp_path, capsys):
     parser = argparse.ArgumentParser()
     add_arguments(parser, checkpoint=True)
-    for arguments in (['no.py', CONFIG], [CONFIG, 'no.pth']):
+    for arguments in (
+        ['no.py', CONFIG],
+        [CONFIG, 'no.pth'],
+        [CONFIG, str(tmp_path)],
+        ['bird.jpg', CONFIG],
+    ):
         with pytest.raises(SystemExit):
             parser.parse_args(arguments)
     err = capsys.readouterr().err
     assert f'no file {REPO}' in err and 'no.py' in err and 'no.pth' in err
+    assert f'{tmp_path} is a folder' in err and 'bird.jpg is no config' in err
     assert (
         parser.parse_args([CONFIG, 'https://a.b/c.pth']).checkpoint == 'https://a.b/c.pth'
     )

@@ -12,7 +12,6 @@ novelty finds them, to choose one by ``--score``.
 """
 
 import argparse
-import os
 import os.path as osp
 import sys
 from copy import deepcopy
@@ -35,7 +34,7 @@ from apcnn_mm.evaluation.calibration import (
 from apcnn_mm.geometry import gives_one_size
 from apcnn_mm.launch import add_arguments, load_config, typed_options
 from apcnn_mm.models.calibrator import COLDEST, SCORES
-from apcnn_runtime.files import replacing
+from apcnn_runtime.files import check_writable, replacing
 
 SEEN = """\
 WARNING: the model was trained on these images, and is surer of them than of new ones. They
@@ -71,14 +70,15 @@ def parse_args():
     args = parser.parse_args()
     if not args.out.endswith('.pth') or osp.isdir(args.out):
         parser.error(f'--out must be a file that ends in .pth, not {osp.abspath(args.out)}')
-    if osp.exists(args.out) and osp.samefile(args.out, args.checkpoint):
+    files = (args.out, args.checkpoint)  # the latter may be an address
+    if all(map(osp.exists, files)) and osp.samefile(*files):
         parser.error('--out must be another file than the checkpoint')
     if args.strangers is not None and not osp.isdir(args.strangers):
         parser.error(f'--strangers: there is no folder {osp.abspath(args.strangers)}')
     try:
         check_number('--accept', args.accept, above=0, below=1)
         check_number('--seed', args.seed, minimum=0)
-        os.makedirs(osp.dirname(osp.abspath(args.out)), exist_ok=True)
+        check_writable(args.out)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     return args
@@ -166,7 +166,12 @@ def main():
     model = inferencer.model
     chosen, said, seen = choose_images(cfg, args.seed)
     print(said)
-    dataset = DATASETS.build(chosen)
+    dataset, strangers = DATASETS.build(chosen), None
+    if args.strangers is not None:
+        pipeline = cfg.test_dataloader.dataset.pipeline
+        strangers = DATASETS.build(
+            dict(type='Strangers', data_root=args.strangers, pipeline=pipeline)
+        )
     names = list(dataset.metainfo.get('classes') or ())
     if inferencer.classes is not None and names != list(inferencer.classes):
         raise ValueError(
@@ -191,21 +196,6 @@ def main():
         f'Images with a novelty ({args.score}) up to {calibrator.threshold:.4g} are '
         f'accepted: at least {100 * args.accept:g} % of those of known classes.'
     )
-    if args.strangers is not None:
-        strangers = DATASETS.build(
-            dict(
-                type='Strangers',
-                data_root=args.strangers,
-                pipeline=cfg.test_dataloader.dataset.pipeline,
-            )
-        )
-        unknown, _ = classify(model, strangers, cfg.test_dataloader)
-        print(f'\n{len(strangers)} strangers   AUROC   accepted at 95 % of the known')
-        scores = zip(SCORES, calibrator.scores(unknown), calibrator.scores(logits))
-        for name, theirs, known in scores:
-            area, share = auroc(theirs, known), share_below(theirs, known, 0.95)
-            chosen = '  (--score)' if name == args.score else ''
-            print(f'    {name:12} {100 * area:6.1f} % {100 * share:6.1f} %{chosen}')
     checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
     meta = dict(checkpoint.get('meta') or {})
     meta['calibration'] = dict(
@@ -215,6 +205,14 @@ def main():
     with replacing(args.out) as temporary:
         save_checkpoint(dict(meta=meta, state_dict=state_dict), temporary)
     print(f'\nWritten: {osp.abspath(args.out)}')
+    if strangers is not None:
+        unknown, _ = classify(model, strangers, cfg.test_dataloader)
+        print(f'\n{len(strangers)} strangers   AUROC   accepted at 95 % of the known')
+        scores = zip(SCORES, calibrator.scores(unknown), calibrator.scores(logits))
+        for name, theirs, known in scores:
+            area, share = auroc(theirs, known), share_below(theirs, known, 0.95)
+            chosen = '  (--score)' if name == args.score else ''
+            print(f'    {name:12} {100 * area:6.1f} % {100 * share:6.1f} %{chosen}')
     _script.print_next(
         [
             *('predict', 'NEW_PICTURES', args.config, args.out),

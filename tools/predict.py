@@ -26,7 +26,12 @@ from mmengine.utils import ProgressBar
 from apcnn_mm.apis import APCNNInferencer, list_images
 from apcnn_mm.arguments import check_number
 from apcnn_mm.launch import Team, add_arguments, add_taxonomy_arguments, load_config
-from apcnn_runtime.files import IMAGE_EXTENSIONS, ImageList
+from apcnn_runtime.files import (
+    IMAGE_EXTENSIONS,
+    ImageList,
+    check_writable,
+    check_writable_folder,
+)
 from apcnn_runtime.predictions import (
     PredictionFile,
     digest,
@@ -45,8 +50,8 @@ def parse_args():
     parser.add_argument(
         '--format',
         choices=('jsonl', 'csv'),
-        default='jsonl',
-        help='JSON lines with all there is, or a table for spreadsheets',
+        help='JSON lines with all there is, or a table for spreadsheets: the default where '
+        '--out ends in .csv',
     )
     parser.add_argument('--pictures', help='the dir to save pictures with ROIs')
     parser.add_argument('--top-k', type=int, default=5, help='how many classes to tell')
@@ -67,6 +72,8 @@ def parse_args():
         parser.error(f'there is no {osp.abspath(args.input)}')
     if osp.isdir(args.out):
         parser.error(f'--out must be a file, but {osp.abspath(args.out)} is a folder')
+    if args.format is None:
+        args.format = 'csv' if args.out.lower().endswith('.csv') else 'jsonl'
     args.lines = osp.abspath(args.out)
     if args.format == 'csv':
         table, args.lines = args.lines, args.lines + '.jsonl'
@@ -88,7 +95,10 @@ def parse_args():
         check_number('--num-workers', args.num_workers, minimum=0)
         if args.confidence is not None:
             check_number('--confidence', args.confidence, above=0, maximum=1)
-    except ValueError as error:
+        check_writable(args.lines)
+        if args.pictures:
+            check_writable_folder(args.pictures)
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     return args
 

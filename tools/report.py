@@ -35,6 +35,7 @@ except ImportError as error:
     )
 
 PAGES = {'index.html', 'labels.html', 'pictures'}
+LEFT_BEHIND = {'.DS_Store', 'Thumbs.db', 'desktop.ini'}  # by those who looked at them
 
 
 def parse_args():
@@ -72,7 +73,8 @@ def parse_args():
     args.out = osp.realpath(args.out)
     if osp.lexists(args.out) and not osp.isdir(args.out):
         parser.error(f'--out must be a folder, but {args.out} is a file')
-    others = set(os.listdir(args.out)) - PAGES if osp.isdir(args.out) else set()
+    there = set(os.listdir(args.out)) if osp.isdir(args.out) else set()
+    others = there - PAGES - LEFT_BEHIND
     if others:
         parser.error(
             f'--out {args.out} holds something else than a report, such as {min(others)}. '

@@ -3,7 +3,6 @@
 import argparse
 import os
 import os.path as osp
-import tempfile
 from copy import deepcopy
 
 import _script  # noqa: F401
@@ -21,7 +20,7 @@ from apcnn_mm.launch import (
     set_dataloader_defaults,
     set_in_dataloaders,
 )
-from apcnn_runtime.files import replacing
+from apcnn_runtime.files import check_writable, replacing
 
 
 def parse_args():
@@ -68,33 +67,15 @@ def parse_args():
         endings = ('.pkl', '.pickle')
         if args.out_item == 'metrics':
             endings += ('.json', '.yml', '.yaml')
+        if not args.out.endswith(endings):
+            parser.error(
+                f'--out: {osp.abspath(args.out)} must end in {" or ".join(endings)}'
+            )
         try:
-            check_output(args.out, endings)
-        except (OSError, ValueError) as error:
+            check_writable(args.out)
+        except OSError as error:
             parser.error(f'--out: {error}')
     return args
-
-
-def check_output(path, endings):
-    """Find out before a test whether its results can be written.
-
-    Args:
-        path (str): The file to write.
-        endings (tuple[str]): What its name may end in.
-
-    Raises:
-        OSError: If it cannot be written.
-        ValueError: If its name has another ending.
-    """
-    path = osp.abspath(path)
-    if not path.endswith(endings):
-        raise ValueError(f'{path} must end in {" or ".join(endings)}')
-    os.makedirs(osp.dirname(path), exist_ok=True)
-    if osp.exists(path):
-        with open(path, 'ab'):
-            pass
-    else:
-        tempfile.TemporaryFile(dir=osp.dirname(path)).close()
 
 
 def write_metrics(metrics, path):

@@ -17,6 +17,7 @@ from apcnn_mm.apis import APCNNInferencer
 from apcnn_mm.launch import add_arguments, load_config
 from apcnn_mm.visualization import predict_with_attention
 from apcnn_mm.visualization.names import as_text
+from apcnn_runtime.files import check_writable_folder
 
 
 def parse_args():
@@ -38,6 +39,10 @@ def parse_args():
     for image in args.images or []:
         if not osp.isfile(image):
             parser.error(f'there is no image {osp.abspath(image)}')
+    try:
+        check_writable_folder(args.out)
+    except OSError as error:
+        parser.error(f'--out: {error}')
     return args
 
 

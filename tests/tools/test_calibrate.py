@@ -158,6 +158,14 @@ def test_strangers(calibrate, with_validation, tmp_path):
     for name in ('max_prob', 'energy', 'disagreement'):
         (line,) = [line for line in lines if line.strip().startswith(name)]
         assert ('--score' in line) == (name == 'energy')
+    (tmp_path / 'calibrated.pth').unlink()
+    (tmp_path / 'strangers' / 'broken.jpg').write_text('no picture')
+    with pytest.raises(AssertionError, match='broken.jpg is truncated'):
+        calibrate(
+            *('--accept', 0.9, '--strangers', tmp_path / 'strangers'),
+            config=with_validation,
+        )
+    assert (tmp_path / 'calibrated.pth').exists()  # it does not need them
 
 
 def test_joined_with_strangers(trained, with_validation, run_main, tmp_path):
@@ -226,11 +234,16 @@ def test_mistakes(run_main, trained, tmp_path):
     for arguments, message in [
         (('--out', tmp_path / 'out.txt'), 'ends in .pth'),
         (('--out', trained.checkpoint), 'another file'),
+        (('--out', '/proc/out.pth'), '/proc'),
         (('--out', out, '--accept', 1), '--accept must be'),
         (('--out', out, '--strangers', tmp_path / 'no'), f'no folder {tmp_path}/no'),
     ]:
         done = run(*arguments)
         assert done.returncode == 2 and message in done.stderr
+    (tmp_path / 'empty').mkdir()
+    done = run('--out', out, '--strangers', tmp_path / 'empty')
+    assert done.returncode == 1 and 'no images in' in done.stderr
+    assert 'ETA' not in done.stderr  # nothing was classified
     done = run('--out', out, '--cfg-options', 'test_dataloader.num_workers=0')
     assert done.returncode == 1 and 'at least 19' in done.stderr
     assert not out.exists()

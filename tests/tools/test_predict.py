@@ -258,8 +258,8 @@ def test_pictures_of_a_finished_run(predict, pictures, tmp_path):
 def test_table(predict, pictures, tmp_path):
     """Of all lines, which stay for a run that goes on."""
     out, lines = tmp_path / 'out.csv', tmp_path / 'out.csv.jsonl'
-    for _ in range(2):
-        assert predict(pictures, out, '--format', 'csv')[0] == 0
+    for options in (['--format', 'csv'], []):
+        assert predict(pictures, out, *options)[0] == 0
         with out.open(encoding='utf-8-sig', newline='') as file:
             rows = {row['image']: row for row in csv.DictReader(file)}
         results = read(lines)
@@ -366,7 +366,9 @@ def test_mistakes(predict, pictures, tmp_path):
     status, output = predict(pictures, tmp_path / 'empty')
     assert status == 2 and 'is a folder' in output
     status, output = predict(pictures, tmp_path / 'empty.txt' / 'out.jsonl')
-    assert status == 1 and 'cannot be written' in output
+    assert status == 2 and 'empty.txt' in output
+    status, output = predict(pictures, out, '--pictures', tmp_path / 'empty.txt')
+    assert status == 2 and 'empty.txt' in output
     status, output = predict(pictures, out, '--pictures', pictures / 'drawn')
     assert status == 2 and 'lies among the images' in output
     for option in ('--top-k', '--batch-size'):

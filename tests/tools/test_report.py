@@ -59,6 +59,7 @@ def test_again_and_on_a_folder(report, minibirds, tmp_path):
     (tmp_path / 'report' / 'pictures').mkdir(parents=True)
     (tmp_path / 'report' / 'pictures' / 'old.jpg').touch()
     (tmp_path / 'report' / 'labels.html').touch()
+    (tmp_path / 'report' / '.DS_Store').touch()  # by those who looked at them
     done = report('--images', images)
     assert done.returncode == 0, done.stderr[-3000:]
     folder = tmp_path / 'report'

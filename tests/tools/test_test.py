@@ -8,7 +8,7 @@ from helpers import REPO
 from mmengine.fileio import load
 
 from tools import test as script
-from tools.test import check_output, write_metrics
+from tools.test import write_metrics
 
 
 @pytest.fixture
@@ -111,31 +111,6 @@ def test_mistakes(run_main, tmp_path, arguments, message):
     done = run_main(script, *(a.format(tmp=tmp_path) for a in arguments))
     assert done.returncode == 2
     assert message.format(tmp=tmp_path) in done.stderr
-
-
-def test_output_that_cannot_be_written(tmp_path):
-    """Found before the test, not after it."""
-    (tmp_path / 'file').touch()
-    (tmp_path / 'folder.json').mkdir()
-    for path in (
-        tmp_path / 'file' / 'out.json',
-        tmp_path / 'folder.json',
-        '/proc/out.json',
-    ):
-        with pytest.raises(OSError):
-            check_output(str(path), ('.json',))
-    with pytest.raises(ValueError, match=r'out.csv must end in .json or .pkl'):
-        check_output(str(tmp_path / 'out.csv'), ('.json', '.pkl'))
-
-
-def test_output_that_can_be_written(tmp_path):
-    """It makes the folder, and leaves what is there as it is."""
-    path = tmp_path / 'new' / 'out.json'
-    check_output(str(path), ('.json',))
-    assert os.listdir(path.parent) == []
-    path.write_text('earlier')
-    check_output(str(path), ('.json',))
-    assert path.read_text() == 'earlier'
 
 
 @pytest.mark.parametrize('name', ['m.json', 'm.yml', 'm.pkl'])

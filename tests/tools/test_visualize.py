@@ -35,3 +35,5 @@ def test_mistakes(visualize, tmp_path):
     assert done.returncode == 1 and "'Ostrich'" in done.stderr
     done = visualize('--images', tmp_path / 'absent.jpg')
     assert done.returncode == 2 and 'absent.jpg' in done.stderr
+    done = visualize('--out', __file__)
+    assert done.returncode == 2 and '--out: ' in done.stderr

@@ -26,6 +26,7 @@ from mmengine.utils import track_iter_progress  # noqa: E402
 from apcnn_mm.apis import APCNNInferencer  # noqa: E402
 from apcnn_mm.arguments import check_number  # noqa: E402
 from apcnn_mm.launch import add_arguments, load_config  # noqa: E402
+from apcnn_runtime.files import check_writable  # noqa: E402
 
 # Thresholds have so many digits, so that they are what is printed.
 DIGITS = 4
@@ -63,12 +64,13 @@ def parse_args():
     except ValueError as error:
         parser.error(str(error))
     if args.plot:
-        folder = osp.dirname(osp.abspath(args.plot))
-        if not osp.isdir(folder):
-            parser.error(f'--plot: there is no folder {folder}')
         known = Figure().canvas.get_supported_filetypes()
         if osp.splitext(args.plot)[1][1:].lower() not in known:
             parser.error(f'--plot: {args.plot} must end in one of .{", .".join(known)}')
+        try:
+            check_writable(args.plot)
+        except OSError as error:
+            parser.error(f'--plot: {error}')
     return args
 
 

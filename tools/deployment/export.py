@@ -7,7 +7,6 @@ metadata, as JSON under the name apcnn_mm; docs/deployment.md has the inputs and
 """
 
 import argparse
-import os
 import os.path as osp
 import sys
 
@@ -23,6 +22,7 @@ from apcnn_mm.launch import (  # noqa: E402
     add_taxonomy_arguments,
     load_config,
 )
+from apcnn_runtime.files import check_writable  # noqa: E402
 
 
 def parse_args():
@@ -44,7 +44,7 @@ def parse_args():
         parser.error(f'--out must be a file, but {osp.abspath(args.out)} is a folder')
     try:
         check_versions(args.format)
-        os.makedirs(osp.dirname(osp.abspath(args.out)), exist_ok=True)
+        check_writable(args.out)
     except (ImportError, RuntimeError, OSError) as error:
         parser.error(str(error))
     return args

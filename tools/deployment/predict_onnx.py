@@ -38,6 +38,8 @@ def parse_args():
         parser.error(f'there is no file {osp.abspath(args.model)}')
     if osp.isdir(args.out):
         parser.error(f'--out must be a file, but {osp.abspath(args.out)} is a folder')
+    if args.out.lower().endswith('.csv'):
+        parser.error('--out gets JSON lines: call it .jsonl. A table is made by predict.py')
     for option, value in (('--top-k', args.top_k), ('--batch-size', args.batch_size)):
         if value < 1:
             parser.error(f'{option} must be at least 1, not {value}')

@@ -9,7 +9,6 @@ of the 196 of Stanford Cars are elsewhere. ``--class-order`` reorders the last l
 """
 
 import argparse
-import os
 import os.path as osp
 import re
 import sys
@@ -24,6 +23,7 @@ from mmengine.config import Config  # noqa: E402
 from mmpretrain.registry import MODELS  # noqa: E402
 
 from apcnn_mm.checkpoints import load_file  # noqa: E402
+from apcnn_runtime.files import check_writable  # noqa: E402
 
 # The pyramid levels of the released code are called 3, 4 and 5.
 RENAMES = [
@@ -170,12 +170,12 @@ def main():
     )
     args = parser.parse_args()
     try:
+        check_writable(args.dst)
         converted = convert(load_official(args.src))
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(f'{parser.prog}: {error}')
     if args.class_order:
         converted = reorder_classes(converted, args.class_order)
-    os.makedirs(osp.dirname(osp.abspath(args.dst)), exist_ok=True)
     torch.save(dict(state_dict=converted, meta={}), args.dst)
     print(f'Converted {len(converted)} tensors: {osp.abspath(args.dst)}')
 
