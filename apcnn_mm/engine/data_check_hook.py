@@ -34,6 +34,7 @@ class DataCheckHook(Hook):
     def __init__(self):
         self._trained_classes = None
         self._misfits = []
+        self._other_stage = None
 
     def after_load_checkpoint(self, runner, checkpoint):
         """Remember the classes of a checkpoint, and its layers that do not fit.
@@ -49,9 +50,7 @@ class DataCheckHook(Hook):
         self._trained_classes = (meta.get('dataset_meta') or {}).get('classes')
         model = unwrapped(runner.model)
         if isinstance(model, APCNN):
-            other_stage = find_other_stage(meta, model.test_stage)
-            if other_stage:
-                runner.logger.warning(other_stage)
+            self._other_stage = find_other_stage(meta, model.test_stage)
         loaded = {
             name.removeprefix('module.'): tuple(value.shape)
             for name, value in checkpoint.get('state_dict', checkpoint).items()
@@ -94,8 +93,10 @@ class DataCheckHook(Hook):
         """
         loader = runner.train_dataloader
         train = loader.dataset
-        # Fine-tuning may change the classes and the layers of the head.
+        # Fine-tuning may change the classes and the layers of the head, and ends a
+        # calibration.
         self._trained_classes, self._misfits = _classes(train), []
+        self._other_stage = None
         if len(loader) == 0:
             raise ValueError(
                 f'{_describe(train)} has {len(train)} images, which do not fill a batch of '
@@ -112,10 +113,6 @@ class DataCheckHook(Hook):
             self._check_sizes(runner, runner.val_dataloader)
             self._check_names(val, _classes(train), 'the training data')
             check_monitored(runner)
-        model = unwrapped(runner.model)
-        if isinstance(model, APCNN):
-            # A calibration of the weights that the training starts from.
-            model.head.calibrator.reset()
 
     def before_val(self, runner):
         """The model, the validation data and what was trained must agree.
@@ -136,6 +133,8 @@ class DataCheckHook(Hook):
 
     def _check_trained(self, runner, loader, evaluator):
         self._check_layers(runner)
+        if self._other_stage:
+            runner.logger.warning(self._other_stage)
         self._check_metrics(evaluator, loader.dataset)
         self._check_head(runner, loader.dataset)
         self._check_sizes(runner, loader)

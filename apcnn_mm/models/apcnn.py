@@ -206,7 +206,7 @@ class APCNN(ClassNames, ImageClassifier):
         return self.head.logits(found.pyramids, found.refined)
 
     def loss(self, inputs: Tensor, data_samples: List[DataSample]) -> dict:
-        """Calculate the losses of a batch.
+        """Calculate the losses of a batch, of all stages that the model has.
 
         Args:
             inputs (Tensor): (N, C, H, W).
@@ -227,8 +227,9 @@ class APCNN(ClassNames, ImageClassifier):
                 'two images (train_dataloader.batch_size) and drop the incomplete '
                 'last batch (train_dataloader.drop_last=True).'
             )
-        originals = self._originals(data_samples)
-        return self.head.loss(self._run_stages(inputs, originals).pyramids, data_samples)
+        originals = self._originals(data_samples, self.stages)
+        found = self._run_stages(inputs, originals, self.stages)
+        return self.head.loss(found.pyramids, data_samples)
 
     def predict(
         self, inputs: Tensor, data_samples: Optional[List[DataSample]] = None
@@ -251,7 +252,11 @@ class APCNN(ClassNames, ImageClassifier):
                 for one would depend on the others, with whose size it was padded. Or if
                 the samples lack the original pictures that the second look is to be at.
         """
-        sizes = {tuple(s.img_shape[:2]) for s in data_samples or () if 'img_shape' in s}
+        sizes = {
+            tuple(sample.img_shape[:2])
+            for sample in data_samples or ()
+            if sample is not None and 'img_shape' in sample
+        }
         if len(sizes) > 1:
             raise ValueError(
                 f'The images of a batch have the sizes {sorted(sizes)} (height, width), '
@@ -282,12 +287,14 @@ class APCNN(ClassNames, ImageClassifier):
         self,
         images: Tensor,
         originals: Union[OriginalPictures, OriginalBatch, None] = None,
+        counting: Optional[str] = None,
         with_rois: bool = False,
     ) -> Findings:
         """Run the stages that count, and generate ROIs where they are used."""
+        counting = counting or self._counting
         features, raw = self._run_raw(images)
-        chosen, runs_refined = None, self._counting != RAW
-        if self._counting == CASCADE:
+        chosen, runs_refined = None, counting != RAW
+        if counting == CASCADE:
             # Here the CPU waits for a GPU: what is run depends on what comes out.
             chosen = self._is_unsure(raw, self.threshold).nonzero().squeeze(1)
             runs_refined = len(chosen) > 0
@@ -303,7 +310,7 @@ class APCNN(ClassNames, ImageClassifier):
                 if originals is not None:
                     originals = originals.of_images(chosen)
             pyramids[REFINED] = self._run_refined(features, refined_rois, originals)
-        if self._counting == REFINED:
+        if counting == REFINED:
             del pyramids[RAW]
         return Findings(pyramids, raw.spatial, rois, chosen)
 
@@ -347,13 +354,16 @@ class APCNN(ClassNames, ImageClassifier):
             zoomed = zoomed * cut_and_resize(kept, rois.merged_box, size)[0]
         return zoomed
 
-    def _originals(self, data_samples):
+    def _originals(self, data_samples, counting=None):
         """The pictures for the second look, or None where it is not at them.
 
         The samples lose them: predictions that are kept, or written, are without.
         """
-        originals = [sample.pop(ORIGINAL, None) for sample in data_samples or ()]
-        if self.refine_at != ORIGINAL or self._counting == RAW:
+        originals = [
+            None if sample is None else sample.pop(ORIGINAL, None)
+            for sample in data_samples or ()
+        ]
+        if self.refine_at != ORIGINAL or (counting or self._counting) == RAW:
             return None
         if not originals or None in originals:
             raise ValueError(

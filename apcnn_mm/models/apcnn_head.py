@@ -345,7 +345,7 @@ class APCNNHead(ClsHead):
     def loss(
         self, feats: Dict[str, AttentionPyramid], data_samples: List[DataSample], **kwargs
     ) -> dict:
-        """The sum of all classifiers' losses.
+        """The sum of all classifiers' losses. In training, it ends a calibration.
 
         Args:
             feats (Dict[str, AttentionPyramid]): The pyramid of each stage, by its name.
@@ -356,6 +356,8 @@ class APCNNHead(ClsHead):
             dict[str, Tensor]: ``loss_raw`` and ``loss_refined``, of the stages that there
             are: the sum over the stage's classifiers. ``accuracy_top-k`` with ``cal_acc``.
         """
+        if self.training:
+            self.calibrator.reset()
         stages = {name: self.classify(pyramid) for name, pyramid in feats.items()}
         losses = {}
         for name, logits in stages.items():

@@ -25,7 +25,8 @@ class Calibrator(nn.Module):
 
     Both are buffers, which a checkpoint has with its weights. Those of a model that was
     never calibrated, or of a checkpoint without them, change nothing: the temperature is
-    1, and all images are accepted.
+    1, and all images are accepted. A training step resets them: they belong to the weights
+    that it changes.
 
     The probabilities are ``softmax(z / T)`` of the mean logits z of all classifiers (`Guo
     et al. <https://arxiv.org/abs/1706.04599>`_). Novelty is the larger, the less an image
@@ -61,7 +62,20 @@ class Calibrator(nn.Module):
         """
         # Not self.scores(logits)[self.score], for which a GPU would have to be waited for.
         novelty = self.scores(logits).index_select(0, self.score.view(1))[0]
-        return novelty, novelty <= self.threshold
+        return novelty, self.accepts(novelty)
+
+    def accepts(self, novelty: Tensor) -> Tensor:
+        """Whether images count as ones of the known classes.
+
+        Args:
+            novelty (Tensor): (N, ) or ().
+
+        Returns:
+            Tensor: The same shape, bool. All of them where there is no threshold: it is
+            infinite or, in a model that averages others (mmengine's ``EMAHook``), not a
+            number.
+        """
+        return (novelty <= self.threshold) | self.threshold.isnan()
 
     def scores(self, logits: Tensor) -> Tensor:
         """The novelty of images by each of ``SCORES``.
@@ -114,9 +128,10 @@ class Calibrator(nn.Module):
         self.score.fill_(index)
 
     def reset(self):
-        """Back to a model that was never calibrated."""
-        for name, value in Calibrator().named_buffers():
-            self.get_buffer(name).copy_(value)
+        """Back to a model that was never calibrated; a GPU is not waited for."""
+        self.temperature.fill_(1)
+        self.threshold.fill_(math.inf)
+        self.score.zero_()
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         for name, value in Calibrator().named_buffers():

@@ -41,7 +41,7 @@ class APCNNTTAModel(AverageClsScoreTTA):
         if 'novelty' in merged:
             novelty = torch.stack([sample.novelty for sample in data_samples])
             merged.novelty = novelty.mean(dim=0)
-            merged.accepted = merged.novelty <= self.module.head.calibrator.threshold
+            merged.accepted = self.module.head.calibrator.accepts(merged.novelty)
         if 'rois' in merged:
             for name in ('roi_levels', 'roi_scores'):
                 values = torch.cat([sample.get(name) for sample in data_samples])

@@ -192,11 +192,19 @@ def test_a_cascade_at_its_ends(cascade, threshold, stage):
             assert torch.equal(one.stage_scores, two.stage_scores)
 
 
-def test_a_cascade_trains_both_stages(tiny_model):
-    model = tiny_model(test_cfg=dict(stage='cascade', threshold=0.0)).train()
-    samples = [DataSample().set_gt_label(label) for label in (0, 1)]
-    losses = model(torch.randn(2, 3, 64, 64), samples, mode='loss')
+@pytest.mark.parametrize('training', [True, False])
+def test_a_cascade_has_the_losses_of_both_stages(tiny_model, training):
+    model = tiny_model(test_cfg=dict(stage='cascade', threshold=0.0)).train(training)
+    losses = model(torch.randn(2, 3, 64, 64), samples([0, 1]), mode='loss')
     assert losses.keys() == {'loss_raw', 'loss_refined'}
+
+
+def test_predictions_without_samples(tiny_model):
+    """None, and a list of None, as mmpretrain's heads take them."""
+    model, images = tiny_model().eval(), torch.randn(2, 3, 64, 64)
+    for given in (None, [None, None]):
+        predictions = model.predict(images, given)
+        assert [len(sample.pred_score) for sample in predictions] == [5, 5]
 
 
 @pytest.mark.parametrize('stage', ['neck', 'pre_logits'])

@@ -3,6 +3,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from mmengine.model import ExponentialMovingAverage, StochasticWeightAverage
 from mmengine.runner.checkpoint import load_state_dict
 from mmpretrain.structures import DataSample
 
@@ -143,6 +144,31 @@ def test_predictions(model):
         torch.testing.assert_close(sample.novelty, novelty[i])
         assert plain.accepted and plain.novelty != sample.novelty
     assert sum(bool(sample.accepted) for sample in after) == 2
+
+
+def test_training_ends_a_calibration(model):
+    """By whatever loop; a loss for validation, or a mere change of mode, does not."""
+    calibrate(model)
+    images = torch.randn(2, 3, 64, 64)
+    samples = [DataSample().set_gt_label(label) for label in (0, 1)]
+    model.train()
+    model.eval()
+    model(images, samples, mode='loss')
+    assert model.head.calibrator.temperature == 2
+    model.train()(images, samples, mode='loss')
+    for name, value in Calibrator().named_buffers():
+        assert torch.equal(model.head.calibrator.get_buffer(name), value)
+
+
+@pytest.mark.parametrize('average', [ExponentialMovingAverage, StochasticWeightAverage])
+def test_the_average_of_no_thresholds_is_none(average):
+    """mmengine's averages of buffers take the difference of two infinite ones."""
+    source = Calibrator()
+    averaged = average(source, update_buffers=True)
+    for _ in range(3):
+        averaged.update_parameters(source)
+    _, accepted = averaged.module(torch.randn(4, 3, 5))
+    assert accepted.all()
 
 
 @pytest.mark.parametrize('share', [0.0, 0.5, 1.0])
