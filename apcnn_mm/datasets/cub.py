@@ -57,11 +57,10 @@ class CUBWithBoxes(CUB):
             },
             'CUB-200-2011',
         )
-        file = os.path.abspath(os.path.join(data_root, 'classes.txt'))
         # mmpretrain's own names are those of all 200 classes.
-        self.names = list(_read_pairs(file).values())
+        self.names = _read_pairs(os.path.join(data_root, 'classes.txt'))
         if classes is None:
-            classes = self.names
+            classes = list(self.names.values())
         super().__init__(data_root, split, classes=read_classes(classes), **kwargs)
 
     def load_data_list(self):
@@ -78,14 +77,24 @@ class CUBWithBoxes(CUB):
             self.backend.join_path(self.img_prefix, file): index + 1
             for index, file in files.items()
         }
+        labels = {number: label for label, number in enumerate(self.names)}
         for info in data_list:
             number = numbers[info['img_path']]
+            # The parent counts on classes 1, 2, 3 ..., in this order.
+            class_number = info['gt_label'] + 1
+            if class_number not in labels:
+                raise ValueError(
+                    f'{os.path.abspath(self.data_root)}/classes.txt has no class '
+                    f'{class_number}, which image_class_labels.txt gives image {number}.'
+                )
+            info['gt_label'] = labels[class_number]
             if number not in boxes:
                 raise ValueError(f'{file} has no box of image {number}.')
             info['object_box'] = boxes[number]
             if parts is not None:
                 info['object_parts'] = parts.get(number, [])
-        return relabel(data_list, self.names, self.CLASSES, self.data_root)
+        names = list(self.names.values())
+        return relabel(data_list, names, self.CLASSES, self.data_root)
 
     def _load_parts(self):
         """The visible parts of each image, by its number. None without their file."""
@@ -104,7 +113,7 @@ class CUBWithBoxes(CUB):
 
 
 def _read_pairs(file):
-    """The lines of a file, each a number and a text, by number."""
+    """The lines of a file, each a number and a text, by number in their order."""
     pairs = {}
     for i, line in read_lines(file).items():
         number, *text = line.split(maxsplit=1)

@@ -115,6 +115,24 @@ def test_classes_in_another_order(root):
         build(root, classes=[*names[:2], 'Jay'])
 
 
+def test_numbers_of_the_classes(root):
+    """Of a subset that keeps them, in any order of the lines."""
+    expected = infos(build(root))
+    for name in ('classes.txt', 'image_class_labels.txt'):
+        pairs = [line.split() for line in (root / name).read_text().splitlines()]
+        if name == 'classes.txt':
+            pairs = [(10 * int(number), text) for number, text in pairs][::-1]
+        else:
+            pairs = [(number, 10 * int(label)) for number, label in pairs]
+        (root / name).write_text(''.join(f'{a} {b}\n' for a, b in pairs))
+    dataset = build(root)
+    assert [name[:3] for name in dataset.metainfo['classes']] == ['003', '002', '001']
+    assert infos(dataset) == expected
+    (root / 'classes.txt').write_text('20 wren\n30 jay\n')
+    with pytest.raises(ValueError, match='classes.txt has no class 10, which .* image 1'):
+        build(root)
+
+
 def test_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match='does not exist'):
         build(tmp_path / 'nowhere')
