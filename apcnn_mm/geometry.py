@@ -8,7 +8,7 @@ This is enough for every test pipeline of one resizing, center crops and flips: 
 them leave the centre of the image where it is, up to the rounding to whole pixels.
 """
 
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -91,20 +91,29 @@ def check_pipeline(pipeline, loading=None):
             )
 
 
-def gives_one_size(pipeline) -> bool:
-    """Whether all images have one size behind a pipeline, as far as one can tell.
+def gives_one_size(pipeline) -> Optional[bool]:
+    """Whether all images have one size behind a pipeline.
 
     Args:
-        pipeline (Compose): The pipeline. A transform that is not known here may do so.
+        pipeline (Compose): The pipeline.
+
+    Returns:
+        bool | None: False where images keep their own proportions. None where one cannot
+        tell: they are as they were loaded, or a transform is not known here.
     """
+    answers = set()
     for transforms in _views(pipeline):
         names = {type(transform).__name__ for transform in transforms}
         keeps_ratio = any(getattr(t, 'keep_ratio', False) for t in transforms)
-        resized = names & RESIZING - {'ResizeEdge'} and not keeps_ratio
-        known = names <= LOADING | RESIZING | OTHER_TRANSFORMS
-        if names and known and 'CenterCrop' not in names and not resized:
-            return False
-    return True
+        if not names <= LOADING | RESIZING | OTHER_TRANSFORMS:
+            answers.add(None)
+        elif 'CenterCrop' in names:
+            answers.add(True)
+        elif 'ResizeEdge' in names or keeps_ratio:
+            answers.add(False)
+        else:
+            answers.add(True if names & RESIZING else None)
+    return min(answers, key=[False, None, True].index)
 
 
 def keeps_original(pipeline) -> bool:

@@ -25,7 +25,7 @@ from mmpretrain.registry import DATASETS
 
 from apcnn_mm.apis import APCNNInferencer
 from apcnn_mm.arguments import check_number
-from apcnn_mm.datasets.splits import Split
+from apcnn_mm.datasets.splits import Split, pipelines
 from apcnn_mm.evaluation.calibration import (
     auroc,
     expected_calibration_error,
@@ -135,8 +135,7 @@ def classify(model, dataset, loader):
     """
     loader = dict(loader, dataset=dataset)
     # Images that were padded to one size would be predicted otherwise.
-    inner = getattr(dataset, 'dataset', dataset)  # of a fold
-    if not gives_one_size(getattr(inner, 'pipeline', None)):
+    if not all(map(gives_one_size, pipelines(dataset))):
         loader['batch_size'] = 1
     loader = Runner.build_dataloader(loader)
     logits, labels = [], []

@@ -3,12 +3,13 @@
 import os.path as osp
 from typing import Dict, List, Optional, Tuple
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.datasets import CUB, FGVCAircraft, StanfordCars
 
 from ..geometry import KEEPING, ORIGINAL, keeps_original
-from .splits import Picture, Split, build_splits, open_pictures
+from .splits import Picture, Split, build_splits, open_pictures, pipelines
 
 # Name, number of classes, and number of images of each split.
 OFFICIAL = {
@@ -147,7 +148,11 @@ def check_classes(split: Split, train: Optional[Split], model: dict):
             f'{len(split.classes)} classes: set --cfg-options '
             f'model.head.num_classes={len(split.classes)}, or correct the data'
         )
-    labels = {sample['gt_label'] for sample in split.samples if 'gt_label' in sample}
+    labels = {
+        sample['gt_label']
+        for sample in split.samples
+        if np.ndim(sample.get('gt_label', ())) == 0  # strangers have none
+    }
     unknown = sorted(labels.difference(range(len(split.classes))))
     if unknown:
         yield (
@@ -158,8 +163,8 @@ def check_classes(split: Split, train: Optional[Split], model: dict):
 
 def check_originals(split: Split, model: dict):
     """Problems with a second look at the original pictures."""
-    pipeline = getattr(split.dataset, 'pipeline', None)
-    if model.get('refine_at') == ORIGINAL and not keeps_original(pipeline):
+    kept = all(map(keeps_original, pipelines(split.dataset)))
+    if model.get('refine_at') == ORIGINAL and not kept:
         yield (
             f"model.refine_at is 'original', but the pipeline of {split.name} keeps no "
             f'original pictures. {KEEPING}'

@@ -162,11 +162,15 @@ def _find_classes(root):
     if not osp.isdir(root):
         raise FileNotFoundError(f'There is no folder {root}.')
     folders = find_folders(root)
-    if {'train', 'val'} & set(folders):
-        raise ValueError(
-            f'{root} is split already: there is {root}/'
-            f'{min({"train", "val"} & set(folders))}. Give the folder of the class folders.'
-        )
+    for name in {'train', 'val'} & set(folders):
+        # With pictures in it, it is a class: a locomotive.
+        inside = os.listdir(osp.join(root, name))
+        has_images = any(entry.lower().endswith(IMAGE_EXTENSIONS) for entry in inside)
+        if find_folders(osp.join(root, name)) and not has_images:
+            raise ValueError(
+                f'{root} is split already: there is {root}/{name} with class folders. Give '
+                'the folder of the class folders.'
+            )
     classes, loose = {name: [] for name in folders}, []
     found = find_files(root)
     for path in found.images:

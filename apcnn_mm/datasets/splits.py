@@ -5,10 +5,11 @@ import os.path as osp
 import signal
 import sys
 from functools import partial
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.utils import track_parallel_progress, track_progress
 from mmpretrain.registry import DATASETS
 
@@ -47,13 +48,21 @@ class Split(NamedTuple):
     @property
     def loading(self):
         """The first transform of the pipeline; that of the first of joined data sets."""
-        dataset = self.dataset
-        while not hasattr(dataset, 'pipeline') and hasattr(dataset, 'dataset'):
-            dataset = dataset.dataset
-        while not hasattr(dataset, 'pipeline') and getattr(dataset, 'datasets', None):
-            dataset = dataset.datasets[0]
-        transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', None)
-        return transforms[0] if transforms else LoadImage()
+        for pipeline in pipelines(self.dataset):
+            if getattr(pipeline, 'transforms', None):
+                return pipeline.transforms[0]
+        return LoadImage()
+
+
+def pipelines(dataset) -> Iterator[Compose]:
+    """The pipelines of a data set, or of those that it joins, repeats or divides."""
+    if hasattr(dataset, 'pipeline'):
+        yield dataset.pipeline
+        return
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    for part in inner:
+        if part is not None:
+            yield from pipelines(part)
 
 
 def build_splits(cfg: Config) -> Tuple[List[Split], List[str]]:

@@ -5,6 +5,7 @@ from mmpretrain.evaluation import Accuracy
 from mmpretrain.registry import HOOKS
 
 from ..datasets import Strangers
+from ..datasets.splits import pipelines
 from ..evaluation import ObjectLocalization
 from ..geometry import (
     KEEPING,
@@ -155,7 +156,8 @@ class DataCheckHook(Hook):
     def _check_metrics(evaluator, dataset):
         for metric in getattr(evaluator, 'metrics', ()):
             if isinstance(metric, ObjectLocalization):
-                check_pipeline(getattr(dataset, 'pipeline', None))
+                for pipeline in pipelines(dataset):
+                    check_pipeline(pipeline)
             if type(metric) is Accuracy and any(
                 isinstance(part, Strangers) for part in getattr(dataset, 'datasets', ())
             ):
@@ -192,10 +194,9 @@ class DataCheckHook(Hook):
     @staticmethod
     def _check_sizes(runner, loader):
         """APCNN refuses a batch of several sizes, but only when it comes."""
-        pipeline = getattr(loader.dataset, 'pipeline', None)
         one_by_one = getattr(loader, 'batch_size', 1) == 1
-        model = unwrapped(runner.model)
-        if isinstance(model, APCNN) and not one_by_one and not gives_one_size(pipeline):
+        differing = False in map(gives_one_size, pipelines(loader.dataset))
+        if isinstance(unwrapped(runner.model), APCNN) and differing and not one_by_one:
             raise ValueError(
                 f'The test pipeline of {_describe(loader.dataset)} gives images of '
                 f'several sizes, but its batches have {loader.batch_size}, and an image '
@@ -207,7 +208,7 @@ class DataCheckHook(Hook):
     @staticmethod
     def _check_originals(runner, dataset):
         refine_at = getattr(unwrapped(runner.model), 'refine_at', None)
-        if refine_at == ORIGINAL and not keeps_original(getattr(dataset, 'pipeline', None)):
+        if refine_at == ORIGINAL and not all(map(keeps_original, pipelines(dataset))):
             raise ValueError(
                 f"model.refine_at='original', but the pipeline of {_describe(dataset)} "
                 f'keeps no original pictures. {KEEPING}'

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from mmengine.dataset import worker_init_fn
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import set_random_seed
@@ -14,8 +15,9 @@ class EpochSeedHook(Hook):
 
     A checkpoint does not hold the state of the random number generators, and mmengine
     seeds the workers of each epoch alike. In a distributed run each process has numbers of
-    its own. Workers that live on across epochs
-    (``persistent_workers=True``) cannot be seeded anew.
+    its own. Workers that live on across epochs (``persistent_workers=True``), those with a
+    ``worker_init_fn`` of the user's own, and loops by iterations (``by_epoch=False``),
+    whose only epoch begins where they do, are not seeded anew.
     """
 
     def before_train_epoch(self, runner):
@@ -27,7 +29,9 @@ class EpochSeedHook(Hook):
         set_random_seed(epoch_seed)
         loader = runner.train_dataloader
         # Without a function of mmengine's, workers are seeded by this generator.
-        loader.worker_init_fn = None
+        init_fn = getattr(loader, 'worker_init_fn', None)
+        if getattr(init_fn, 'func', None) is worker_init_fn:
+            loader.worker_init_fn = None
         loader.generator = torch.Generator()
         loader.generator.manual_seed(epoch_seed)
         # A run without a given seed takes it from the checkpoint when it is resumed,

@@ -2,11 +2,14 @@
 
 _base_ = 'base.py'
 
-# AP-CNN's backbone, with all its outputs: the head takes the last one.
+# AP-CNN's backbone, and of its outputs the last one: what makes only the others, such as
+# ConvNeXt's norms, would get no gradients.
 model = dict(
     _delete_=True,
     type='PlainClassifier',
-    backbone=_base_.model.backbone,
+    backbone=dict(
+        _base_.model.backbone, out_indices=_base_.model.backbone.out_indices[-1:]
+    ),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(
         type='LinearClsHead',

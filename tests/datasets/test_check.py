@@ -248,3 +248,16 @@ def test_real_birds(reference):
     report, problems = check('configs/apcnn_r50_cub.py', reference / 'data/cub20', options)
     assert not problems
     assert 'train: 600 images, 20 classes' in report
+
+
+def test_joined_with_strangers(minibirds, tmp_path):
+    """Which have no labels."""
+    cfg = load_config(str(REPO / MINIBIRDS_CONFIG), {'data_root': str(minibirds), **BIRDS})
+    known = cfg.test_dataloader.dataset
+    Image.new('RGB', (80, 80)).save(tmp_path / 'stranger.png')
+    strangers = dict(type='Strangers', data_root=str(tmp_path), pipeline=known.pipeline)
+    cfg.test_dataloader.dataset = dict(
+        type='ConcatDataset', datasets=[known, strangers], ignore_keys='classes'
+    )
+    report, problems = check_datasets(cfg)
+    assert not problems and 'test: 13 images, 6 classes' in report

@@ -182,6 +182,12 @@ def test_what_cannot_be_split(tmp_path, root):
         with pytest.raises((ValueError, FileNotFoundError, TypeError), match=message):
             split_folders(source, out, **options)
     assert not (tmp_path / 'out').exists() and os.listdir(full) == ['mine.txt']
-    (root / 'train').mkdir()
+    (root / 'train' / 'jay').mkdir(parents=True)
     with pytest.raises(ValueError, match='is split already'):
         split_folders(root, tmp_path / 'out')
+
+
+def test_trains_are_a_class(tmp_path, root):
+    (root / 'jay').rename(root / 'train')
+    counts = split_folders(root, tmp_path / 'out')
+    assert counts['train'].keys() == {'train', 'wren'}

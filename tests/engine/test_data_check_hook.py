@@ -132,6 +132,28 @@ def test_images_of_several_sizes(minibirds, tmp_path):
     assert runner.iter == 0
 
 
+@pytest.mark.parametrize('wrapper', ['ConcatDataset', 'RepeatDataset'])
+def test_pipelines_of_joined_and_repeated_data(minibirds, tmp_path, wrapper):
+    """Boxes that cannot be followed are found in there as well."""
+    dataset = dict(
+        type='CUBWithBoxes',
+        data_root=str(minibirds),
+        split='test',
+        pipeline=[
+            dict(type='LoadImage'),
+            dict(type='RandomResizedCrop', scale=64),
+            dict(type='PackInputs'),
+        ],
+    )
+    inner = dict(ConcatDataset=dict(datasets=[dataset] * 2))
+    inner['RepeatDataset'] = dict(dataset=dataset, times=2)
+    joined = dict(type=wrapper, _delete_=True, **inner[wrapper])
+    runner = build(minibirds, tmp_path, val_dataloader__dataset=joined)
+    with pytest.raises(ValueError, match='Boxes cannot be followed'):
+        runner.train()
+    assert runner.iter == 0
+
+
 def test_own_hooks_leave_the_package_its_own(minibirds, tmp_path):
     runner = build(minibirds, tmp_path, custom_hooks=[dict(type='EMAHook')])
     names = {type(hook).__name__ for hook in runner.hooks}
