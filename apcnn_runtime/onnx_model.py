@@ -247,11 +247,15 @@ def open_picture(path: str) -> Image.Image:
 
     Raises:
         OSError: If there is no such file, or it is none that Pillow reads.
-        ValueError: If it is no regular file.
+        ValueError: If it is no regular file, or its pixels are no whole numbers.
     """
     if osp.exists(path) and not osp.isfile(path):  # opening a pipe would wait for ever
         raise ValueError(f'{path} is a folder, pipe or device, not an image file.')
     with Image.open(path) as image:
+        if image.mode == 'F':
+            raise ValueError(
+                f'{path} has floating-point pixels, not those of an image of 8 or 16 bits.'
+            )
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith('I'):  # 16 bits, which Pillow would cut off at 255
             grey = np.asarray(image) // 256

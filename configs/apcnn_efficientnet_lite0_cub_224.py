@@ -32,7 +32,7 @@ model = dict(
 )
 
 # Chosen on held-out training images (docs/results.md): 0.0001 in the backbone. With
-# norm_eval, 0.001 diverges there.
+# norm_eval, 0.001 is much worse there.
 optim_wrapper = dict(
     optimizer=dict(lr=0.01),
     paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.01)}),

@@ -8,8 +8,8 @@ folders are the names of the classes. Give the root of these folders:
 
 ``tools/split_dataset.py`` makes ``train/`` and ``val/`` of class folders without a split.
 The backbone's ImageNet weights are downloaded. Without a network, download
-https://download.pytorch.org/models/resnet50-19c8e357.pth elsewhere and add
-``model.backbone.init_cfg.checkpoint=resnet50-19c8e357.pth``.
+https://download.pytorch.org/models/resnet50-0676ba61.pth elsewhere and add
+``model.backbone.init_cfg.checkpoint=resnet50-0676ba61.pth``.
 """
 
 _base_ = [

@@ -121,7 +121,7 @@ def check_versions(format: str):
         raise RuntimeError(
             f'The format {format} needs PyTorch {".".join(map(str, MINIMUM_TORCH))} or '
             f'later, but this is {torch.__version__}. Use --format torchscript, or export '
-            'in an environment with a later version (apcnn-mm[onedl]).'
+            'in an environment with a later version.'
         )
     if format == 'onnx':
         try:
@@ -130,7 +130,7 @@ def check_versions(format: str):
             import onnxscript  # noqa: F401
         except ImportError as error:
             raise ImportError(
-                f'To export to ONNX, install the extra apcnn-mm[onnx]: {error}'
+                f'To export to ONNX ({error}):\n    pip install onnx onnxruntime onnxscript'
             ) from error
 
 

@@ -175,12 +175,17 @@ class LoadImage(LoadImageFromFile):
         flag = self.color_type
         if reduction > 1:
             flag = imread_flags[flag] | REDUCTIONS[reduction]
+        backend = self.imdecode_backend
+        if backend == 'cv2' and content[:4] == b'RIFF' and content[8:12] == b'WEBP':
+            backend = 'pillow'  # OpenCV does not turn WebP as its EXIF orientation says
         try:
-            image = mmcv.imfrombytes(content, flag=flag, backend=self.imdecode_backend)
+            image = mmcv.imfrombytes(content, flag=flag, backend=backend)
         except Exception as error:  # decoders raise errors of all kinds
             raise ValueError(f'{path} cannot be decoded: {error}') from error
         if image is None:
-            raise ValueError(f'{path} is truncated, damaged or not an image.')
+            raise ValueError(
+                f'{path} is truncated, damaged or not an image of 8 or 16 bits.'
+            )
         return image, reduction
 
     def _reduction(self, content, size):

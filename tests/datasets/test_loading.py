@@ -18,6 +18,7 @@ from PIL import Image, PngImagePlugin
 
 from apcnn_mm.datasets import LoadImage
 from apcnn_mm.datasets.loading import COLOR_TYPES, image_size
+from apcnn_runtime.onnx_model import open_picture
 
 
 def load(path, **options):
@@ -121,6 +122,33 @@ def test_a_fraction_of_all_colours(tmp_path, color_type, backend):
     assert len(results['img']) == len(whole['img']) // (2 if reduced else 1)
     assert results['img'].shape[2:] == whole['img'].shape[2:]
     np.testing.assert_allclose(results['img'][0, 0], whole['img'][0, 0], atol=2)
+
+
+@pytest.mark.parametrize('ending', ['jpg', 'png', 'webp', 'tif'])
+def test_turned_as_exif_says(tmp_path, ending):
+    """As with Pillow, which reads pictures for exported models."""
+    image = Image.new('RGB', (64, 48), (200, 100, 50))
+    image.paste((0, 0, 255), (0, 0, 64, 8))  # the upper edge, which comes to the right
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / f'turned.{ending}'
+    image.save(path, exif=exif, **dict(lossless=True) if ending == 'webp' else {})
+    results = load(path)
+    assert results['ori_shape'] == (64, 48)
+    expected = np.asarray(open_picture(str(path)))[..., ::-1]
+    np.testing.assert_allclose(results['img'], expected, atol=2)
+    assert results['img'][32, 47, 0] > 200 > results['img'][32, 20, 0]
+    if ending != 'tif':  # which OpenCV turns in any case
+        ignoring = load(path, color_type='color_ignore_orientation')
+        assert ignoring['ori_shape'] == (48, 64)
+
+
+def test_floating_point_pixels(tmp_path):
+    path = tmp_path / 'measured.tif'
+    Image.fromarray(np.random.default_rng(0).random((20, 30), np.float32)).save(path)
+    for read in (load, open_picture):
+        with pytest.raises(ValueError, match='measured.tif.*image of 8 or 16 bits'):
+            read(str(path))
 
 
 def test_only_jpegs_are_decoded_at_a_fraction(tmp_path, pixels):
