@@ -1,6 +1,7 @@
 """Check model, data and checkpoint against each other before time is lost."""
 
 from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.registry import HOOKS
 
@@ -227,7 +228,7 @@ class DataCheckHook(Hook):
 
 def unwrapped(model):
     """The model in wrappers for distributed training and test-time augmentation."""
-    while not hasattr(model, 'head') and hasattr(model, 'module'):
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
 

@@ -5,8 +5,9 @@ import os.path as osp
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
+
+from .data_check_hook import unwrapped
 
 
 @HOOKS.register_module()
@@ -41,7 +42,7 @@ class FiniteHook(Hook):
         Raises:
             ValueError: If one is not finite.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         weights = {name for name, _ in model.named_parameters()}
         for name, value in checkpoint['state_dict'].items():
             if name in weights and not torch.isfinite(value).all():

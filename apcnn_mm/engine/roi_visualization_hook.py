@@ -4,11 +4,11 @@ import numpy as np
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
 
 from ..arguments import check_number
 from ..visualization import ROIVisualizer, predict_with_attention
+from .data_check_hook import unwrapped
 
 
 @HOOKS.register_module()
@@ -36,7 +36,7 @@ class ROIVisualizationHook(Hook):
     @master_only
     def after_train_epoch(self, runner):
         """Draw the figure and restore the model's mode."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         finds_rois = getattr(model, 'roi_generator', None) and model.neck.spatial
         can_draw = isinstance(runner.visualizer, ROIVisualizer)
         if not finds_rois or not can_draw or runner.val_loop is None:
