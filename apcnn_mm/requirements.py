@@ -61,6 +61,13 @@ def _release(version):
 
 
 def _advice(name, minimum, problem):
+    if 'cannot open shared object' in problem:
+        return (
+            f'apcnn_mm needs {name}: {problem}. A library of the system is missing. Where '
+            'it is one of OpenCV, either will do:\n'
+            '    sudo apt install libgl1 libglib2.0-0    (Debian, Ubuntu)\n'
+            '    pip install --force-reinstall --no-deps opencv-python-headless'
+        )
     if name not in FAMILIES:
         command = f'    pip install "{name}>={minimum}"'
     else:

@@ -108,6 +108,11 @@ def _read_table(file):
             f'{file}, line {first}: {ranks} must be the names of the ranks, two or more, '
             'all different and the classes first, such as class,genus,family'
         )
+    for rank, *names in zip(ranks, *table.values()):
+        if table and not any(names):
+            raise ValueError(
+                f'{file}: no line has a name in the column {rank}. Leave that column out.'
+            )
     for line in others:
         if len(table[line]) != len(ranks):
             raise ValueError(

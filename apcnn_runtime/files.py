@@ -3,7 +3,7 @@
 import os
 import stat
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 # What OpenCV reads of the pictures that people have.
@@ -249,5 +249,6 @@ def replacing(path: str) -> Iterator[str]:
         raise
     if os.name == 'posix':  # there the new name is written with its folder
         folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
-        os.fsync(folder)
+        with suppress(OSError):  # folders that are shared with a virtual machine
+            os.fsync(folder)
         os.close(folder)

@@ -20,12 +20,13 @@ class Prepared(NamedTuple):
     Attributes:
         size (tuple[int, int]): Width and height, turned as the EXIF orientation says.
         pixels (np.ndarray): The model's input, uint8 RGB (H, W, 3).
-        original (np.ndarray): What it was made of, uint8 RGB (H', W', 3).
+        original (np.ndarray | None): What it was made of, uint8 RGB (H', W', 3), where the
+            model takes that.
     """
 
     size: Tuple[int, int]
     pixels: np.ndarray
-    original: np.ndarray
+    original: Optional[np.ndarray]
 
 
 class ONNXModel:
@@ -46,8 +47,11 @@ class ONNXModel:
 
     def __init__(self, path: str):
         try:
+            # Others, such as TensorRT, take minutes for each size, or round otherwise.
+            wanted = ('CUDAExecutionProvider', 'CPUExecutionProvider')
+            available = onnxruntime.get_available_providers()
             self.session = onnxruntime.InferenceSession(
-                path, providers=onnxruntime.get_available_providers()
+                path, providers=[name for name in wanted if name in available]
             )
         except Exception as error:  # of ONNX Runtime's own classes
             raise ValueError(f'{osp.abspath(path)} is no ONNX model: {error}') from error
@@ -162,7 +166,8 @@ class ONNXModel:
         x, y = self._corner()
         height, width = self.metadata['crop']
         pixels = np.asarray(resized)[y : y + height, x : x + width]
-        return Prepared(size, pixels, np.asarray(picture))
+        original = np.asarray(picture) if self.takes_originals else None
+        return Prepared(size, pixels, original)
 
     def run(self, pictures: Sequence[Prepared]) -> dict:
         """Run the model.

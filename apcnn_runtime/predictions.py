@@ -1,6 +1,7 @@
 """Predictions in files: of many images, by one process or several, in one go or more."""
 
 import csv
+import errno
 import json
 import os
 import os.path as osp
@@ -24,6 +25,11 @@ from typing import (
 import numpy as np
 
 from .files import replacing
+
+try:
+    import fcntl
+except ImportError:  # Windows has no locks that end with their process
+    fcntl = None
 
 
 class Task(NamedTuple):
@@ -91,6 +97,7 @@ class PredictionFile:
         self.rank, self.world_size = rank, world_size
         self._settings_path = self.path + '.settings.json'
         self._tasks_path = self.path + '.tasks'
+        self._lock_file = None
 
     def prepare(
         self,
@@ -114,12 +121,14 @@ class PredictionFile:
 
         Raises:
             OSError: If the files cannot be written.
-            ValueError: If there are lines that were written with other settings.
+            ValueError: If another process writes them, or if there are lines that were
+                written with other settings.
         """
         os.makedirs(osp.dirname(self.path), exist_ok=True)
         files = [file for file in (self.path, *self._parts()) if osp.isfile(file)]
         if any(map(osp.getsize, files)):
             self._check_settings(settings)
+        self._lock()
         wanted = _digests(images)
         is_first = _are_first(wanted)
         repeated = len(wanted) - is_first.sum()
@@ -170,6 +179,24 @@ class PredictionFile:
                         shutil.copyfileobj(file, whole)
             self._remove_parts()
         os.remove(self._tasks_path)
+        if self._lock_file is not None:
+            self._lock_file.close()
+            os.remove(self._lock_file.name)
+
+    def _lock(self):
+        """Keep other runs away until this one is joined, or its process ends."""
+        if fcntl is None:
+            return
+        self._lock_file = open(self.path + '.lock', 'a')
+        try:
+            # Not flock: the workers that read images would inherit it, and outlive a kill.
+            fcntl.lockf(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):  # else there are no locks here
+                raise ValueError(
+                    f'Another run writes into {self.path}. Wait for it, stop it, or choose '
+                    'another --out.'
+                ) from error
 
     def _parts(self) -> List[str]:
         found = glob(escape(self.path) + '.part*')
@@ -346,11 +373,14 @@ def digest_file(path: str) -> str:
 
 
 def digest_input(path: str, images: Iterable[str]) -> str:
-    """What a run predicts. A folder may get more images; a list is another one then."""
-    source = osp.abspath(path)
-    if osp.isdir(source):
-        return source
+    """What a run predicts. A folder may get more images; a list is another one then.
+
+    Lines have the paths as they were typed: typed otherwise, or relative to another
+    folder, they would not be found again.
+    """
+    if osp.isdir(path):
+        return f'{osp.abspath(path)}, typed as {osp.join(path, "")}'
     paths = sha256()
     for image in images:
-        paths.update(os.fsencode(osp.abspath(image)) + b'\0')
+        paths.update(os.fsencode(f'{image}\0{osp.abspath(image)}\0'))
     return paths.hexdigest()

@@ -34,13 +34,17 @@ class Taxonomy:
         self.ranks = list(ranks)
         self.lineages = [list(lineage) for lineage in lineages]
         self.names: Dict[str, List[str]] = {}
-        self._labels = {}
+        self._labels, self._order, self._starts = {}, {}, {}
         for rank, column in zip(self.ranks, zip(*self.lineages)):
             is_class = rank == self.ranks[0]
             names = list(column) if is_class else sorted({name for name in column if name})
             numbers = {name: number for number, name in enumerate(names)}
             self.names[rank] = names
-            self._labels[rank] = np.array([numbers.get(name, -1) for name in column])
+            labels = np.array([numbers.get(name, -1) for name in column])
+            # The classes of each name, one name after the other.
+            order = labels.argsort(kind='stable')[np.sum(labels < 0) :]
+            self._labels[rank], self._order[rank] = labels, order
+            self._starts[rank] = np.searchsorted(labels[order], np.arange(len(names)))
 
     def labels(self, rank: str) -> np.ndarray:
         """The name of each class at a rank.
@@ -63,11 +67,10 @@ class Taxonomy:
             dict[str, np.ndarray]: (N, K) for each rank. They add up to one where no class
             misses the rank.
         """
-        scores = {}
-        for rank, names in self.names.items():
-            members = self.labels(rank)[:, None] == np.arange(len(names))
-            scores[rank] = probs @ members.astype(probs.dtype)
-        return scores
+        return {
+            rank: np.add.reduceat(probs[:, order], self._starts[rank], axis=1)
+            for rank, order in self._order.items()
+        }
 
     def rollup(self, probs: np.ndarray, confidence: float = 0.8) -> List[Optional[dict]]:
         """The deepest name of each image that one can be sure of.

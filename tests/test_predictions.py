@@ -2,13 +2,22 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 import tracemalloc
 
 import pytest
+from helpers import REPO
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apcnn_runtime.predictions import PredictionFile, to_row, write_table
+from apcnn_runtime.predictions import (
+    PredictionFile,
+    digest_input,
+    to_row,
+    write_table,
+)
 
 SETTINGS = dict(config='a')
 
@@ -35,7 +44,8 @@ def test_nothing_twice_and_nothing_lost(tmp_path_factory, number, runs, seed):
     broken = set(seed.sample(images, number // 3))
     for limits in [*runs, [number] * 3]:
         world_size = len(limits)
-        assert PredictionFile(path).prepare(SETTINGS, listed) == number
+        first = PredictionFile(path)
+        assert first.prepare(SETTINGS, listed) == number
         finished = set(images_in(path))
         assert not finished & broken
         files = [PredictionFile(path, rank, world_size) for rank in range(world_size)]
@@ -48,7 +58,7 @@ def test_nothing_twice_and_nothing_lost(tmp_path_factory, number, runs, seed):
                     out.write(line(image, 'broken' if image in broken else None))
                 if share[limit:]:
                     out.write(line(share[limit])[:9])  # killed here
-    files[0].join()
+    first.join()
     assert sorted(images_in(path)) == sorted(images)
     assert sorted(found.name for found in path.parent.iterdir()) == [
         *('out.jsonl', 'out.jsonl.settings.json')
@@ -72,6 +82,36 @@ def test_other_settings_are_refused_for_parts(tmp_path):
         first.prepare(dict(config='b'), ['a.jpg'])
     first.prepare(SETTINGS, ['a.jpg'])
     assert list(first.tasks()) == []
+
+
+def test_one_run_at_a_time(tmp_path):
+    """Another process would take its tasks and its file away; one that was killed, not."""
+    path = tmp_path / 'out.jsonl'
+    output = PredictionFile(path)
+    assert output.prepare({}, ['a', 'b']) == 2
+    code = (
+        'import sys; from apcnn_runtime.predictions import PredictionFile as File; '
+        'File(sys.argv[1]).prepare({}, ["a", "b"])'
+    )
+    command = [sys.executable, '-c', code, str(path)]
+    other = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert f'Another run writes into {path}' in other.stderr
+    output.join()
+    assert sorted(os.listdir(tmp_path)) == ['out.jsonl', 'out.jsonl.settings.json']
+    for _ in range(2):  # the first one ends without a word
+        assert subprocess.run(command, cwd=REPO).returncode == 0
+
+
+def test_a_folder_that_is_typed_otherwise(tmp_path, monkeypatch):
+    """Its finished lines would not be found again."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'pics').mkdir()
+    typed = {digest_input(path, []) for path in ('pics', 'pics/')}
+    assert len(typed) == 1
+    for path in ('./pics', str(tmp_path / 'pics')):
+        assert digest_input(path, []) not in typed
+    same = [digest_input('list', paths) for paths in (['a.jpg'], ['./a.jpg'])]
+    assert same[0] != same[1]
 
 
 def test_another_folder(tmp_path):

@@ -32,6 +32,21 @@ def test_old_version():
     assert 'mmengine 0.0.1 is too old' in message and 'pip install' in message
 
 
+def test_missing_library():
+    """Servers lack those that OpenCV opens windows with."""
+    message = import_with(
+        'import sys\n'
+        'class Finder:\n'
+        '    def find_spec(self, name, *_):\n'
+        '        if name == "cv2":\n'
+        '            raise ImportError("libGL.so.1: cannot open shared object file")\n'
+        'sys.meta_path.insert(0, Finder())\n'
+        'import apcnn_mm'
+    )
+    assert 'libGL.so.1' in message and 'opencv-python-headless' in message
+    assert 'onedl' not in message
+
+
 def test_missing_ops():
     code = 'import sys, mmcv; sys.modules["mmcv._ext"] = None; import apcnn_mm'
     message = import_with(code)

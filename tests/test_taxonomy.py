@@ -109,6 +109,7 @@ def test_one_name_at_two_ranks(read):
     'text, message',
     [
         ('', 'is empty'),
+        ('class,genus\njay,\nwren,\n', 'no line has a name in the column genus'),
         ('class\njay\n', 'names of the ranks, two or more'),
         ('class,genus,genus\n', 'all different'),
         ('class,,family\n', 'names of the ranks'),

@@ -73,6 +73,11 @@ def parse_args():
     args.out = osp.realpath(args.out)
     if osp.lexists(args.out) and not osp.isdir(args.out):
         parser.error(f'--out must be a folder, but {args.out} is a file')
+    if osp.ismount(args.out):
+        parser.error(
+            f'--out {args.out} is a mounted folder, which cannot be replaced as a whole. '
+            'Give a folder in it'
+        )
     there = set(os.listdir(args.out)) if osp.isdir(args.out) else set()
     others = there - PAGES - LEFT_BEHIND
     if others:

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 
 from apcnn_mm.launch import load_config
 from apcnn_runtime.files import replacing
+from apcnn_runtime.predictions import digest
 
 TOOLS = osp.dirname(osp.abspath(__file__))
 CONFIGS = osp.join(osp.dirname(TOOLS), 'configs')
@@ -139,21 +140,22 @@ def run_row(row, seed, args):
     """Train and test one row with one seed, or what is missing of it.
 
     Raises:
-        ValueError: If it has been run with other options.
+        ValueError: If it has been run with another config or other options.
     """
     work_dir = osp.join(args.work_dir, row, f'seed_{seed}')
     metrics_file = osp.join(work_dir, 'metrics.json')
     options_file = osp.join(work_dir, 'options.json')
+    settings = dict(config=digest_config(args.config), cfg_options=args.cfg_options)
     earlier = read_json(options_file)
-    if earlier not in (None, args.cfg_options):
+    if earlier not in (None, settings):
         raise ValueError(
-            f'{work_dir} was run with {earlier}, not {args.cfg_options}. Remove it, or '
-            'choose another --work-dir'
+            f'{work_dir} was run with {earlier}, not {settings}. Remove it, or choose '
+            'another --work-dir'
         )
     if earlier is not None and read_metrics(metrics_file) is not None:
         return
     os.makedirs(work_dir, exist_ok=True)
-    write_text(options_file, json.dumps(args.cfg_options))
+    write_text(options_file, json.dumps(settings))
     config = osp.join(CONFIGS, 'ablation', f'{row}.py')
     options = ['--work-dir', work_dir, '--cfg-options', f'randomness.seed={seed}']
     options += args.cfg_options
@@ -162,6 +164,11 @@ def run_row(row, seed, args):
     out = ['--out', metrics_file, '--out-item', 'metrics']
     checkpoint = newest_checkpoint(work_dir)
     run('test.py', config, checkpoint, *out, *options, base=args.config)
+
+
+def digest_config(path):
+    """A fingerprint of what a config says, with all that it inherits."""
+    return digest(load_config(path).to_dict())[:8]
 
 
 def newest_checkpoint(work_dir):

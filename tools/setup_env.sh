@@ -119,6 +119,14 @@ set_up() {
     fi
     install rest "Installing mmcv, mmpretrain, mmdet and this package." \
         --no-build-isolation --editable ".[$stack,tests]" || return
+    # mmdet's imaug wants two builds of OpenCV, of which the last one stays; that with
+    # windows needs libraries that servers lack.
+    if ! python -c 'import cv2' >/dev/null 2>&1; then
+        local version
+        version=$(python -m pip show opencv-python-headless | sed -n 's/^Version: //p')
+        install opencv "Installing OpenCV without windows." --force-reinstall --no-deps \
+            "opencv-python-headless==$version" || return
+    fi
     python -c 'import apcnn_mm' || return
     rm -r "$wheels"
     echo "The environment is complete."

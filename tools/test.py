@@ -114,6 +114,9 @@ def read_config(args):
     cfg = load_config(args.config, {**options, **args.cfg_options})
     if cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    # mmengine saves the config in the work directory, in place of the training's.
+    if osp.isfile(osp.join(cfg.work_dir, 'last_checkpoint')):
+        cfg.work_dir = osp.join(cfg.work_dir, 'test')
     if 'visualization' in cfg.get('default_hooks', {}):
         cfg.default_hooks.visualization.setdefault('type', 'RGBVisualizationHook')
     set_dataloader_defaults(cfg, pin_memory=True, collate_fn=dict(type='default_collate'))

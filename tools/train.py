@@ -132,7 +132,10 @@ def check_resume(cfg):
 
 def train(cfg):
     """Train, and say what to do where pre-trained weights are missing."""
-    pretrained = (cfg.model.get('backbone', {}).get('init_cfg') or {}).get('checkpoint')
+    init_cfg = cfg.model.get('backbone', {}).get('init_cfg') or []
+    entries = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
+    files = (entry.get('checkpoint') for entry in entries)
+    pretrained = next(filter(None, files), None)
     way_out = (
         f'The pre-trained weights of the backbone, {pretrained}, are missing. Download '
         'them where there is a network, and give the file: --cfg-options '

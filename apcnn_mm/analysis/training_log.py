@@ -26,8 +26,11 @@ def read_curves(work_dir: str) -> Dict[str, Tuple[np.ndarray, np.ndarray]]:
     curves = {}
     for path in sorted(glob(osp.join(escape(work_dir), '*', 'vis_data', 'scalars.json'))):
         run = _read_run(path)
-        begin = min((min(values) for values in run.values()), default=math.inf)
+        # One that makes up for a validation begins with it, and trains from the next epoch.
+        losses = (min(values) for name, values in run.items() if name.startswith('loss'))
+        training = min(losses, default=math.inf)
         for name, earlier in curves.items():
+            begin = min(run[name]) if name in run else training
             curves[name] = {x: y for x, y in earlier.items() if x < begin}
         for name, values in run.items():
             curves.setdefault(name, {}).update(values)

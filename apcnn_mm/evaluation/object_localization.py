@@ -1,7 +1,7 @@
 """How well the merged box and the attention find the object (Table 3)."""
 
 from copy import copy
-from itertools import groupby
+from itertools import compress, groupby
 from typing import List, Optional, Sequence, Union
 
 import torch
@@ -84,7 +84,8 @@ class ObjectLocalization(BaseMetric):
 
     def process(self, data_batch, data_samples: Sequence[dict]):
         """Keep the boxes of a batch, and how well its attention agrees with them."""
-        samples = [s for s in data_samples if 'object_box' in s and 'merged_box' in s]
+        has_boxes = ['object_box' in s and 'merged_box' in s for s in data_samples]
+        samples, results = compress(data_samples, has_boxes), []
         # Usually one group: the inputs of a batch have one size.
         for (image_size, level_sizes), group in groupby(samples, _sizes):
             group = list(group)
@@ -100,10 +101,15 @@ class ObjectLocalization(BaseMetric):
                 for measure in (area_under_curve, hits)
             ]
             for row in zip(*(column.cpu() for column in (merged, boxes, *measures))):
-                self.results.append((*row, image_size, level_sizes))
+                results.append((*row, image_size, level_sizes))
+        # One for each sample: mmengine counts them to leave out those that pad the last
+        # batch of a distributed test.
+        remaining = iter(results)
+        self.results += [next(remaining) if there else None for there in has_boxes]
 
     def compute_metrics(self, results: List[tuple]) -> dict:
         """The means over all images."""
+        results = [result for result in results if result is not None]
         if not results:
             return {}
         *columns, image_sizes, level_sizes = zip(*results)

@@ -1,6 +1,7 @@
 """How often the names on each level of a taxonomy are right."""
 
 import os
+from itertools import compress
 from typing import List, Sequence, Union
 
 import torch
@@ -72,8 +73,10 @@ class TaxonomyAccuracy(BaseMetric):
 
     def process(self, data_batch, data_samples: Sequence[dict]):
         """Keep what is right of each image."""
-        samples = [sample for sample in data_samples if len(sample['gt_label'])]
+        known = [len(sample['gt_label']) > 0 for sample in data_samples]
+        samples = list(compress(data_samples, known))
         if not samples:
+            self.results += [None] * len(known)
             return
         probs = torch.stack([sample['pred_score'] for sample in samples])
         probs = probs.float().cpu().numpy()
@@ -84,6 +87,7 @@ class TaxonomyAccuracy(BaseMetric):
             rank: scores.argmax(axis=1).tolist()
             for rank, scores in self.taxonomy.scores(probs).items()
         }
+        results = []
         for i, answer in enumerate(self.taxonomy.rollup(probs, self.confidence)):
             # None where the class has no name of the rank.
             result = {
@@ -96,10 +100,15 @@ class TaxonomyAccuracy(BaseMetric):
                 depth = len(ranks) - ranks.index(rank)
                 truth = truths[rank][i]
                 right = truth >= 0 and names[rank][truth] == answer['name']
-            self.results.append((result, depth, right))
+            results.append((result, depth, right))
+        # One for each sample: mmengine counts them to leave out those that pad the last
+        # batch of a distributed test.
+        remaining = iter(results)
+        self.results += [next(remaining) if there else None for there in known]
 
     def compute_metrics(self, results: List[tuple]) -> dict:
         """The shares of all images."""
+        results = [result for result in results if result is not None]
         if not results:
             return {}
         by_rank, depths, rollups = zip(*results)

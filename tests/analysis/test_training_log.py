@@ -39,6 +39,16 @@ def test_resumed(tmp_path):
     assert 'accuracy/top1' not in curves
 
 
+def test_resumed_for_a_validation(tmp_path):
+    """The losses of its epoch stay; what it measures takes the place of what was."""
+    old, new = ({'accuracy/top1': value, 'step': 3} for value in (10.0, 20.0))
+    write(tmp_path / '20260101_000000', step(2, 6.0), step(3, 5.0), old)
+    write(tmp_path / '20260101_010000', new, step(4, 4.0))
+    curves = read_curves(str(tmp_path))
+    assert curve(curves, 'loss') == [[2, 3, 4], [6.0, 5.0, 4.0]]
+    assert curve(curves, 'accuracy/top1') == [[3], [20.0]]
+
+
 def test_iterations(tmp_path):
     entries = [dict(lr=0.1, loss=2.0, iter=10, step=10), {'accuracy/top1': 5.0, 'step': 10}]
     write(tmp_path / '20260101_000000', *entries)

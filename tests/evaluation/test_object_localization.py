@@ -75,6 +75,15 @@ def test_nothing_to_compare():
     assert evaluate([without]) == {}
 
 
+def test_samples_that_pad_a_batch():
+    """A distributed test has some twice, at the end; others have no boxes."""
+    right, wrong, without = (sample([0, 0, 9, 9], [0, 0, x, 9]) for x in (9, 1, 5))
+    del without['merged_box']
+    metric = METRICS.build(dict(type='ObjectLocalization'))
+    metric.process(None, [without, right, wrong, right])
+    assert metric.evaluate(3)['localization/recall@0.5'] == 50
+
+
 def test_area_under_curve_counts_pairs():
     """Against the definition, with ties, on maps that are not square."""
     torch.manual_seed(0)

@@ -49,6 +49,13 @@ def test_ranks_and_rollup(evaluator):
     }
 
 
+def test_samples_that_pad_a_batch(evaluator):
+    """A distributed test has some twice, at the end."""
+    evaluator.process([sample([0.1, 0.1, 0.1, 0.7], None), sample([0.9, 0.1, 0, 0], 0)])
+    evaluator.process([sample([0.9, 0.1, 0, 0], 1), sample([0.9, 0.1, 0, 0], 0)])
+    assert evaluator.evaluate(3)['taxonomy/accuracy_class'] == 50
+
+
 def test_a_file_that_does_not_fit_is_an_error_before_the_first_batch(tmp_path):
     evaluator = Evaluator(dict(type='TaxonomyAccuracy', taxonomy=f'{tmp_path}/no.csv'))
     with pytest.raises(FileNotFoundError, match='no.csv'):

@@ -87,6 +87,8 @@ def test_mistakes(report, minibirds, tmp_path):
     (tmp_path / 'report' / 'thesis.tex').touch()
     done = report()
     assert done.returncode == 2 and 'such as thesis.tex' in done.stderr
+    done = report('--out', '/')
+    assert done.returncode == 2 and '/ is a mounted folder' in done.stderr
     (tmp_path / 'file').touch()
     done = report('--out', tmp_path / 'file')
     assert done.returncode == 2 and 'is a file' in done.stderr

@@ -17,6 +17,7 @@ from PIL import Image
 from tools import run_ablation as ablation
 from tools.run_ablation import ACCURACY, TABLES
 
+BASE = str(REPO / CONFIG)
 ROWS = sorted({row for table in TABLES.values() for _, row, _ in table})
 
 
@@ -124,7 +125,7 @@ def called(monkeypatch):
 
 def test_only_what_is_missing_is_run(called, tmp_path):
     args = SimpleNamespace(
-        work_dir=str(tmp_path / 'a [1]'), cfg_options=['a=1'], config='c'
+        work_dir=str(tmp_path / 'a [1]'), cfg_options=['a=1'], config=BASE
     )
     ablation.run_row('fp', 0, args)
     assert called == ['train.py', 'test.py']
@@ -132,14 +133,18 @@ def test_only_what_is_missing_is_run(called, tmp_path):
     assert called == ['train.py', 'test.py']
     assert ablation.read_runs('fp', args) == [{ACCURACY: 50.0}]
     args.cfg_options = ['a=2']
-    with pytest.raises(ValueError, match=r"was run with \['a=1'\], not \['a=2'\]"):
+    with pytest.raises(ValueError, match=r"was run with .*\['a=1'\].*not .*\['a=2'\]"):
+        ablation.run_row('fp', 0, args)
+    args.cfg_options = ['a=1']
+    args.config = BASE.replace('apcnn_r18', 'apcnn_foreground_r18')
+    with pytest.raises(ValueError, match='was run with'):
         ablation.run_row('fp', 0, args)
 
 
 @pytest.mark.parametrize('name', ['metrics.json', 'options.json'])
 @pytest.mark.parametrize('content', ['', '{"accur', '\0\0\0'])
 def test_a_half_written_file_counts_as_not_finished(called, tmp_path, name, content):
-    args = SimpleNamespace(work_dir=str(tmp_path), cfg_options=[], config='c')
+    args = SimpleNamespace(work_dir=str(tmp_path), cfg_options=[], config=BASE)
     ablation.run_row('fp', 0, args)
     called.clear()
     (tmp_path / 'fp/seed_0' / name).write_text(content)

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -40,6 +41,18 @@ def test_predictions_with_evidence_and_pictures(run_test, tmp_path):
         assert prediction['rois'].shape == (len(prediction['roi_levels']), 4)
         assert prediction['merged_box'].shape == (4,)
     assert len(list((tmp_path / 'pictures').glob('*.png'))) == 3
+
+
+def test_the_training_keeps_its_config(run_main, trained, tmp_path):
+    """mmengine would save that of the test in its place, with its augmentation."""
+    run = shutil.copytree(trained.work_dir, tmp_path / 'run')
+    config = run / 'apcnn_r18_minibirds.py'
+    before = config.read_text()
+    arguments = (config, run / 'epoch_5.pth', '--tta', '--work-dir', run)
+    done = run_main(script, *arguments, '--cfg-options', *trained.options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert config.read_text() == before
+    assert 'APCNNTTAModel' in (run / 'test' / config.name).read_text()
 
 
 def test_confusion_matrix(run_test, tmp_path):
