@@ -206,7 +206,7 @@ class APCNN(ClassNames, ImageClassifier):
         return self.head.logits(found.pyramids, found.refined)
 
     def loss(self, inputs: Tensor, data_samples: List[DataSample]) -> dict:
-        """Calculate the losses of a batch, of all stages that the model has.
+        """Calculate the losses of a batch, of both stages where they are a cascade.
 
         Args:
             inputs (Tensor): (N, C, H, W).
@@ -227,8 +227,10 @@ class APCNN(ClassNames, ImageClassifier):
                 'two images (train_dataloader.batch_size) and drop the incomplete '
                 'last batch (train_dataloader.drop_last=True).'
             )
-        originals = self._originals(data_samples, self.stages)
-        found = self._run_stages(inputs, originals, self.stages)
+        # In a cascade, images of a batch would have other stages than their neighbours.
+        counting = BOTH if self._counting == CASCADE else self._counting
+        originals = self._originals(data_samples)
+        found = self._run_stages(inputs, originals, counting)
         return self.head.loss(found.pyramids, data_samples)
 
     def predict(
@@ -354,7 +356,7 @@ class APCNN(ClassNames, ImageClassifier):
             zoomed = zoomed * cut_and_resize(kept, rois.merged_box, size)[0]
         return zoomed
 
-    def _originals(self, data_samples, counting=None):
+    def _originals(self, data_samples):
         """The pictures for the second look, or None where it is not at them.
 
         The samples lose them: predictions that are kept, or written, are without.
@@ -363,7 +365,7 @@ class APCNN(ClassNames, ImageClassifier):
             None if sample is None else sample.pop(ORIGINAL, None)
             for sample in data_samples or ()
         ]
-        if self.refine_at != ORIGINAL or (counting or self._counting) == RAW:
+        if self.refine_at != ORIGINAL or self._counting == RAW:
             return None
         if not originals or None in originals:
             raise ValueError(

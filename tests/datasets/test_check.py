@@ -1,5 +1,6 @@
 import os
 import shutil
+from types import SimpleNamespace
 
 import mat4py
 import numpy as np
@@ -8,8 +9,8 @@ from helpers import MINIBIRDS_CONFIG, REPO
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image, PngImagePlugin
 
-from apcnn_mm.datasets.check import check_datasets
-from apcnn_mm.datasets.splits import open_picture
+from apcnn_mm.datasets.check import check_classes, check_datasets
+from apcnn_mm.datasets.splits import Split, open_picture
 from apcnn_mm.launch import load_config
 
 BIRDS = {'model.head.num_classes': 6, 'train_dataloader.batch_size': 4}
@@ -153,7 +154,11 @@ def test_label_without_a_name(root):
     file = root / 'image_class_labels.txt'
     first, *others = file.read_text().splitlines()
     file.write_text('\n'.join([f'{first.split()[0]} 7', *others]) + '\n')
-    assert 'classes [6]' in problem(MINIBIRDS_CONFIG, root, BIRDS)
+    assert 'has no class 7' in problem(MINIBIRDS_CONFIG, root, BIRDS)
+    data = SimpleNamespace(metainfo=dict(classes=('jay', 'wren')), data_root=str(root))
+    split = Split('train', data, [dict(gt_label=label) for label in (0, 6)])
+    (text,) = check_classes(split, None, {})
+    assert 'has images of the classes [6], counted from 0' in text
 
 
 def test_one_class(root):

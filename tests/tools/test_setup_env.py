@@ -16,6 +16,8 @@ case "$*" in
     *version_info*) exit 0 ;;
     *"import apcnn_mm"*) [ -e complete ] || exit 1 ;;
     *"import mmcv.ops"*) [ -e mmcv ] || exit 1 ;;
+    *"import cv2"*) [ ! -e needs_libGL ] ;;
+    "-m pip show opencv"*) echo "Version: 4.12.0.88" ;;
     "-m pip show"*) [ -e other_family ] ;;
     "-m pip download"*) [ -e wheel ] ;;
     *)
@@ -80,6 +82,17 @@ def test_a_wheel_fits(environment):
     assert [call.split()[2] for call in calls] == ['install', 'install']
     assert 'torch==' in calls[0] and '.[onedl,tests]' in calls[1]
     assert environment.run() == (0, '', [])
+
+
+def test_opencv_that_needs_what_servers_lack(environment):
+    """Its build without windows takes the place of the one that came last."""
+    environment.write('wheel')
+    environment.write('needs_libGL')
+    status, output, calls = environment.run()
+    assert status == 0 and 'without windows' in output and len(calls) == 3
+    assert calls[2].endswith(
+        '--force-reinstall --no-deps opencv-python-headless==4.12.0.88'
+    )
 
 
 def test_no_wheel_fits(environment):
