@@ -79,6 +79,14 @@ def read_config(args):
         load_from = None if args.resume == 'auto' else args.resume
         options.update(resume=True, load_from=load_from)
     cfg = load_config(args.config, {**options, **args.cfg_options})
+    if cfg.get('resume') and 'resume' not in {**options, **args.cfg_options}:
+        print_log(
+            f'{args.config} has resume=True and load_from={cfg.get("load_from")}, as a '
+            'resumed run leaves its config: this run resumes as well. To start anew: '
+            '--cfg-options resume=False load_from=None',
+            logger='current',
+            level=logging.WARNING,
+        )
     if cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
     if args.no_validate:

@@ -37,6 +37,7 @@ class DataCheckHook(Hook):
         self._trained_classes = None
         self._misfits = []
         self._other_stage = None
+        self._fits_nothing = False
 
     def after_load_checkpoint(self, runner, checkpoint):
         """Remember the classes of a checkpoint, and its layers that do not fit.
@@ -45,7 +46,7 @@ class DataCheckHook(Hook):
 
         Raises:
             ValueError: If there is no model in the checkpoint or, of a run that is
-                resumed, another model, another optimizer or other classes.
+                resumed, another model, another optimizer, other classes, or weights alone.
         """
         checkpoint = checkpoint if isinstance(checkpoint, dict) else {}
         meta = checkpoint.get('meta') or {}
@@ -62,15 +63,19 @@ class DataCheckHook(Hook):
             raise ValueError(
                 f'The checkpoint {runner._load_from} holds no weights of a model.'
             )
+        own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
         self._misfits = [
-            f'{name} is {loaded.get(name, "missing")}, the model has {tuple(value.shape)}'
-            for name, value in model.state_dict().items()
-            if loaded.get(name) != tuple(value.shape)
+            f'{name} is {loaded.get(name, "missing")} there, and '
+            f'{own.get(name, "missing")} in the model'
+            for name in {**own, **loaded}
+            if loaded.get(name) != own.get(name)
             # Defaults do for those.
             and not name.endswith('num_batches_tracked')
             and '.calibrator.' not in name
         ]
+        self._fits_nothing = all(own.get(name) != shape for name, shape in loaded.items())
         if runner._resume:
+            self._check_states(runner, checkpoint)
             train = runner.train_dataloader.dataset
             self._check_head(runner, train)
             self._check_names(train, self._trained_classes, 'the checkpoint to resume')
@@ -88,13 +93,20 @@ class DataCheckHook(Hook):
         """The head, the training data and the validation data must agree.
 
         Raises:
-            ValueError: If they do not, if the training data do not fill a batch, if boxes
+            ValueError: If they do not, if nothing of a checkpoint to start from fits the
+                model, if the training data do not fill a batch, if boxes
                 cannot be followed through the validation pipeline, if a pipeline does not
                 keep the original pictures for a second look at them, or if no metric
                 reports what others wait for.
         """
         loader = runner.train_dataloader
         train = loader.dataset
+        if self._fits_nothing:
+            raise ValueError(
+                f'No layer of load_from={runner._load_from} fits the model: the training '
+                'would start from scratch. Give a checkpoint of this model, or leave '
+                'load_from out.'
+            )
         # Fine-tuning may change the classes and the layers of the head, and ends a
         # calibration.
         self._trained_classes, self._misfits = _classes(train), []
@@ -143,6 +155,20 @@ class DataCheckHook(Hook):
         self._check_originals(runner, loader.dataset)
         whose = 'the checkpoint or the training'
         self._check_names(loader.dataset, self._trained_classes, whose)
+
+    @staticmethod
+    def _check_states(runner, checkpoint):
+        wanted = ['optimizer', 'message_hub']
+        if runner.param_schedulers:
+            wanted.append('param_schedulers')
+        missing = [name for name in wanted if name not in checkpoint]
+        if missing:
+            raise ValueError(
+                f'{runner._load_from} cannot be resumed: it has the weights, but no '
+                f'{", ".join(missing)}, as the best, calibrated and published checkpoints. '
+                'Resume epoch_N.pth, or start a new run from the weights: load_from='
+                f'{runner._load_from} without resume, in another work directory.'
+            )
 
     def _check_layers(self, runner):
         if self._misfits:

@@ -278,6 +278,33 @@ def test_resuming_with_another_optimizer(settings, message):
         ignored(**settings)
 
 
+@pytest.mark.parametrize('name', ['optimizer', 'message_hub', 'param_schedulers'])
+def test_resuming_from_weights_alone(trained, tmp_path, name):
+    """Such as the best ones; the optimizer and the schedule would begin anew in silence."""
+    checkpoint = torch.load(trained.checkpoint, weights_only=False)
+    del checkpoint[name]
+    torch.save(checkpoint, tmp_path / 'best.pth')
+    with pytest.raises(ValueError, match=f'best.pth cannot be resumed.*no {name}'):
+        resume(trained, tmp_path, tmp_path / 'best.pth')
+
+
+def test_a_start_from_another_model(minibirds, tmp_path):
+    """mmengine would train from scratch in silence."""
+    torch.save(dict(state_dict={'backbone.x': torch.ones(2)}), tmp_path / 'other.pth')
+    runner = build(minibirds, tmp_path, load_from=str(tmp_path / 'other.pth'))
+    with pytest.raises(ValueError, match='No layer of load_from=.*other.pth fits'):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_a_checkpoint_of_a_larger_model(trained, minibirds, tmp_path):
+    """What it has beyond the model would be left out in silence."""
+    options = dict(model__neck__channel=None, load_from=str(trained.checkpoint))
+    runner = build(minibirds, tmp_path, **options)
+    with pytest.raises(ValueError, match='channel_gates.* and missing in the model'):
+        runner.test()
+
+
 @pytest.mark.parametrize('change', ['order', 'set', 'layers'])
 def test_resuming_with_other_classes(trained, tmp_path, change):
     checkpoint = torch.load(trained.checkpoint, weights_only=False)
