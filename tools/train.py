@@ -128,6 +128,12 @@ def read_config(args):
 def check_resume(cfg):
     """The work directory must be free and, to resume, hold a checkpoint."""
     check_work_dir(cfg.work_dir)
+    if osp.isdir(cfg.get('load_from') or ''):
+        raise FileNotFoundError(
+            f'{osp.abspath(cfg.load_from)} is a folder. Give a checkpoint in it, such as '
+            'epoch_20.pth, or go on with its run: --resume --work-dir '
+            f'{cfg.load_from}'
+        )
     if cfg.get('resume') and cfg.get('load_from') is None:
         # mmengine would start over in silence.
         if not glob.glob(osp.join(glob.escape(cfg.work_dir), '*.pth')):

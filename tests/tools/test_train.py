@@ -96,6 +96,7 @@ def test_own_folder(run_main, tmp_path):
     [
         (['configs/nothing.py'], 'configs/nothing.py'),
         ([CONFIG, '--resume', '--work-dir', '{tmp}/none'], '{tmp}/none'),
+        ([CONFIG, '--resume', '{tmp}'], '{tmp} is a folder'),
         ([CONFIG, '--cfg-options', 'data_root={tmp}/none'], '{tmp}/none'),
         (['{tmp}/no_scale.py', '--auto-scale-lr'], 'dict(base_batch_size=16)'),
         (['{tmp}/apex.py', '--amp'], 'ApexOptimWrapper'),
