@@ -1,10 +1,16 @@
 """Files on the disk: finding images, reading lists of them, and writing."""
 
+import errno
 import os
 import stat
 import tempfile
 from contextlib import contextmanager, suppress
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import IO, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+try:
+    import fcntl
+except ImportError:  # Windows has no locks that end with their process
+    fcntl = None
 
 # What OpenCV reads of the pictures that people have.
 IMAGE_EXTENSIONS = (
@@ -225,6 +231,33 @@ def check_writable_folder(folder: str):
     """
     os.makedirs(folder, exist_ok=True)
     tempfile.TemporaryFile(dir=folder).close()
+
+
+def lock(file: IO, shared: bool = False) -> bool:
+    """Lock an open file for this process, until it is closed or the process ends.
+
+    On Windows nothing is locked.
+
+    Args:
+        file (IO): The file; open for writing, where the lock is not shared.
+        shared (bool): Whether other processes may share the lock. Defaults to False.
+
+    Returns:
+        bool: False where another process has locked it.
+
+    Raises:
+        OSError: If the file system has no locks.
+    """
+    if fcntl is None:
+        return True
+    try:
+        # Not flock: the workers of data loaders would inherit it, and outlive a kill.
+        fcntl.lockf(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return False
+    return True
 
 
 @contextmanager

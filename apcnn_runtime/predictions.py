@@ -1,12 +1,12 @@
 """Predictions in files: of many images, by one process or several, in one go or more."""
 
 import csv
-import errno
 import json
 import os
 import os.path as osp
 import shutil
 import sys
+from contextlib import suppress
 from glob import escape, glob
 from hashlib import blake2b, sha256
 from itertools import accumulate, compress
@@ -24,12 +24,7 @@ from typing import (
 
 import numpy as np
 
-from .files import replacing
-
-try:
-    import fcntl
-except ImportError:  # Windows has no locks that end with their process
-    fcntl = None
+from .files import lock, replacing
 
 
 class Task(NamedTuple):
@@ -185,18 +180,13 @@ class PredictionFile:
 
     def _lock(self):
         """Keep other runs away until this one is joined, or its process ends."""
-        if fcntl is None:
-            return
         self._lock_file = open(self.path + '.lock', 'a')
-        try:
-            # Not flock: the workers that read images would inherit it, and outlive a kill.
-            fcntl.lockf(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):  # else there are no locks here
+        with suppress(OSError):  # there are no locks here
+            if not lock(self._lock_file):
                 raise ValueError(
                     f'Another run writes into {self.path}. Wait for it, stop it, or choose '
                     'another --out.'
-                ) from error
+                )
 
     def _parts(self) -> List[str]:
         found = glob(escape(self.path) + '.part*')

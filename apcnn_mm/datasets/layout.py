@@ -1,7 +1,7 @@
 """Checks that a data set lies on the disk as it is expected to."""
 
 import os
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 from mmengine.logging import MMLogger
 
@@ -78,17 +78,19 @@ def check_layout(
     )
 
 
-def warn_of_unused(root: str, found: FoundFiles, others: Dict[str, List[str]] = {}):
+def warn_of_unused(
+    root: str, found: FoundFiles, others: Optional[Dict[str, List[str]]] = None
+):
     """Count in warnings what lies in a folder of images and is not used.
 
     Args:
         root (str): The folder.
         found (FoundFiles): What lies in it.
-        others (dict[str, list[str]]): What else is not used: paths or names by a text that
-            follows their number. Defaults to {}.
+        others (dict[str, list[str]], optional): What else is not used: paths or names by a
+            text that follows their number. Defaults to None.
     """
     findings = {
-        **others,
+        **(others or {}),
         'hidden files and folders, or files of the system, are not used': found.hidden,
         'files are not used, because they are no images by their names '
         f'({", ".join(IMAGE_EXTENSIONS)})': found.others,

@@ -162,7 +162,7 @@ def _find_classes(root):
     if not osp.isdir(root):
         raise FileNotFoundError(f'There is no folder {root}.')
     folders = find_folders(root)
-    for name in {'train', 'val'} & set(folders):
+    for name in sorted({'train', 'val'} & set(folders)):
         # With pictures in it, it is a class: a locomotive.
         inside = os.listdir(osp.join(root, name))
         has_images = any(entry.lower().endswith(IMAGE_EXTENSIONS) for entry in inside)

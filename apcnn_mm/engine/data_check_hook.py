@@ -1,7 +1,6 @@
 """Check model, data and checkpoint against each other before time is lost."""
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.registry import HOOKS
 
@@ -19,6 +18,7 @@ from ..models import APCNN
 from ..models.calibrator import find_other_stage
 from .monitor_check import check_monitored
 from .resume_check import ignored_settings
+from .wrappers import unwrapped
 
 
 @HOOKS.register_module()
@@ -250,13 +250,6 @@ class DataCheckHook(Hook):
                 f'{_list(classes)} against {_list(expected)}. The same classes in the '
                 'same order are needed.'
             )
-
-
-def unwrapped(model):
-    """The model in wrappers for distributed training and test-time augmentation."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
 
 
 def _classes(dataset):

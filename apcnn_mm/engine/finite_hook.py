@@ -7,7 +7,7 @@ import torch
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
-from .data_check_hook import unwrapped
+from .wrappers import unwrapped
 
 
 @HOOKS.register_module()

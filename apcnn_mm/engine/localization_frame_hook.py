@@ -4,7 +4,7 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from ..evaluation import ObjectLocalization
-from .data_check_hook import unwrapped
+from .wrappers import unwrapped
 
 
 @HOOKS.register_module()

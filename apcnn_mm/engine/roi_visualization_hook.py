@@ -8,7 +8,7 @@ from mmpretrain.registry import HOOKS
 
 from ..arguments import check_number
 from ..visualization import ROIVisualizer, predict_with_attention
-from .data_check_hook import unwrapped
+from .wrappers import unwrapped
 
 
 @HOOKS.register_module()

@@ -1,16 +1,12 @@
 """One training at a time in a work directory."""
 
-import errno
 import os
 import os.path as osp
 import socket
 
 from mmengine.logging import print_log
 
-try:
-    import fcntl
-except ImportError:  # Windows has no locks that end with their process
-    fcntl = None
+from apcnn_runtime.files import lock
 
 _held = {}  # open lock files of this process, by path
 
@@ -29,10 +25,10 @@ def lock_work_dir(work_dir: str):
         ValueError: If another process trains there.
     """
     path = _lock_file(work_dir)
-    if fcntl is None or (os.getpid(), path) in _held:
+    if (os.getpid(), path) in _held:
         return
     file = open(path, 'a+')
-    _lock(file, fcntl.LOCK_EX, work_dir)
+    _lock(file, work_dir)
     file.truncate(0)
     file.write(f'process {os.getpid()} on {socket.gethostname()}')
     file.flush()
@@ -61,30 +57,30 @@ def check_work_dir(work_dir: str):
     """
     path = _lock_file(work_dir)
     # A process that closes its lock file, opened anew or not, gives up its lock.
-    if fcntl is None or (os.getpid(), path) in _held or not osp.isfile(path):
+    if (os.getpid(), path) in _held or not osp.isfile(path):
         return
     with open(path) as file:
-        _lock(file, fcntl.LOCK_SH, work_dir)  # all ranks may look at once
+        _lock(file, work_dir, shared=True)  # all ranks may look at once
 
 
 def _lock_file(work_dir):
     return osp.join(osp.realpath(work_dir), '.training.lock')
 
 
-def _lock(file, kind, work_dir):
+def _lock(file, work_dir, shared=False):
     try:
-        # Not flock: the workers of data loaders would inherit it, and outlive a kill.
-        fcntl.lockf(file, kind | fcntl.LOCK_NB)
+        locked = lock(file, shared)
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            file.seek(0)
-            raise ValueError(
-                f'Another training, {file.read() or "just started"}, uses the work '
-                f'directory {osp.abspath(work_dir)}. Wait for it, stop it, or choose '
-                'another one with --work-dir.'
-            ) from error
         print_log(
             f'{work_dir} cannot be locked ({error.strerror}): see to it that only one '
             'training uses it.',
             logger='current',
+        )
+        return
+    if not locked:
+        file.seek(0)
+        raise ValueError(
+            f'Another training, {file.read() or "just started"}, uses the work '
+            f'directory {osp.abspath(work_dir)}. Wait for it, stop it, or choose '
+            'another one with --work-dir.'
         )

@@ -13,6 +13,7 @@ from ..arguments import check_choice, check_config, check_number
 from ..geometry import to_input
 from ..models import ROIPyramidGenerator
 from .attention_measures import area_under_curve, gaussian, hits
+from .places import in_places
 
 # Images whose random and perfect attention is in memory at a time.
 CHUNK = 256
@@ -102,10 +103,7 @@ class ObjectLocalization(BaseMetric):
             ]
             for row in zip(*(column.cpu() for column in (merged, boxes, *measures))):
                 results.append((*row, image_size, level_sizes))
-        # One for each sample: mmengine counts them to leave out those that pad the last
-        # batch of a distributed test.
-        remaining = iter(results)
-        self.results += [next(remaining) if there else None for there in has_boxes]
+        self.results += in_places(results, has_boxes)
 
     def compute_metrics(self, results: List[tuple]) -> dict:
         """The means over all images."""

@@ -12,6 +12,7 @@ from apcnn_runtime.taxonomy import Taxonomy
 
 from ..arguments import check_choice, check_number, check_type
 from ..taxonomy import read_taxonomy
+from .places import in_places
 
 
 @METRICS.register_module()
@@ -76,7 +77,7 @@ class TaxonomyAccuracy(BaseMetric):
         known = [len(sample['gt_label']) > 0 for sample in data_samples]
         samples = list(compress(data_samples, known))
         if not samples:
-            self.results += [None] * len(known)
+            self.results += in_places([], known)
             return
         probs = torch.stack([sample['pred_score'] for sample in samples])
         probs = probs.float().cpu().numpy()
@@ -101,10 +102,7 @@ class TaxonomyAccuracy(BaseMetric):
                 truth = truths[rank][i]
                 right = truth >= 0 and names[rank][truth] == answer['name']
             results.append((result, depth, right))
-        # One for each sample: mmengine counts them to leave out those that pad the last
-        # batch of a distributed test.
-        remaining = iter(results)
-        self.results += [next(remaining) if there else None for there in known]
+        self.results += in_places(results, known)
 
     def compute_metrics(self, results: List[tuple]) -> dict:
         """The shares of all images."""

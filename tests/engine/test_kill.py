@@ -11,7 +11,8 @@ import torch
 from helpers import MINIBIRDS_CONFIG, REPO, losses, run_python
 
 from apcnn_mm.checkpoints import load_file
-from apcnn_mm.engine.work_dir_lock import check_work_dir, fcntl
+from apcnn_mm.engine.work_dir_lock import check_work_dir
+from apcnn_runtime.files import fcntl
 
 
 def test_killed_training(trained, tmp_path):

@@ -11,6 +11,7 @@ from mmpretrain.registry import HOOKS
 
 from apcnn_mm.engine import work_dir_lock
 from apcnn_mm.engine.work_dir_lock import check_work_dir, lock_work_dir, unlock_work_dir
+from apcnn_runtime import files
 
 # Locks a directory, and forks a worker that outlives it, as those of data loaders may.
 OTHER = """
@@ -22,7 +23,7 @@ if worker:
 time.sleep(100)
 """
 
-pytestmark = pytest.mark.skipif(work_dir_lock.fcntl is None, reason='no fcntl')
+pytestmark = pytest.mark.skipif(files.fcntl is None, reason='no fcntl')
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_the_same_process_may(tmp_path):
 
 def test_without_locks(tmp_path, monkeypatch):
     """On Windows, or on file systems that have none."""
-    monkeypatch.setattr(work_dir_lock, 'fcntl', None)
+    monkeypatch.setattr(files, 'fcntl', None)
     lock_work_dir(tmp_path)
     check_work_dir(tmp_path)
     unlock_work_dir(tmp_path)
