@@ -79,3 +79,52 @@ def test_configs(config):
     with torch.no_grad():
         assert torch.isfinite(model(torch.randn(1, 3, 96, 96), mode='tensor')).all()
         assert find_position(model.backbone, model.refine_at) != 'input'
+
+
+def load_into(config, weights):
+    model = build_apcnn(config, 'input')
+    model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(weights))
+    model.backbone.init_weights()
+    return model.backbone.state_dict()
+
+
+@pytest.fixture
+def resnet_weights(tmp_path):
+    states = build_backbone(dict(type='ResNet', depth=18)).state_dict()
+    torch.save(states, tmp_path / 'resnet.pth')
+    return tmp_path / 'resnet.pth'
+
+
+@pytest.mark.parametrize(
+    'other',
+    [
+        dict(type='ResNet', depth=34, out_indices=(1, 2, 3)),
+        dict(type='ResNet', depth=18, out_indices=(1, 2, 3), base_channels=32),
+        dict(type='MobileNetV2', out_indices=(2, 4, 7)),
+    ],
+)
+def test_pretrained_weights_of_another_backbone(other, resnet_weights):
+    """mmengine would log what is missing, and train the rest, or all, from scratch."""
+    with pytest.raises(ValueError, match='The weights are not those of model.backbone'):
+        load_into(other, resnet_weights)
+
+
+def test_pretrained_weights_of_the_first_layers(resnet_weights):
+    config = dict(type='ResNet', depth=18, out_indices=(1, 2, 3))
+    states = torch.load(resnet_weights)
+    first = {key: x for key, x in states.items() if not key.startswith('layer4')}
+    torch.save(first, resnet_weights)
+    loaded = load_into(config, resnet_weights)
+    assert all(torch.equal(loaded[key], x) for key, x in first.items())
+
+
+def test_pretrained_weights_without_the_norms_of_outputs(tmp_path):
+    """A ConvNeXt that was trained as a classifier normalises its last output alone."""
+    config = dict(
+        type='ConvNeXt', arch='atto', out_indices=(1, 2, 3), gap_before_final_norm=False
+    )
+    states = build_backbone(config).state_dict()
+    states = {key: x for key, x in states.items() if key[:5] not in ('norm1', 'norm2')}
+    torch.save(states, tmp_path / 'convnext.pth')
+    loaded = load_into(config, tmp_path / 'convnext.pth')
+    assert all(torch.equal(loaded[key], x) for key, x in states.items())
