@@ -30,7 +30,7 @@ from ..datasets.classes import read_classes
 from ..geometry import OTHER_TRANSFORMS, RESIZING, check_pipeline, to_original
 from ..launch import load_config
 from ..models import APCNN
-from ..models.calibrator import find_other_stage
+from ..models.settings import find_differences
 from ..models.stages import telling_stages
 from ..taxonomy import read_taxonomy
 from ..visualization import ROIVisualizer
@@ -118,9 +118,8 @@ class APCNNInferencer(ImageClassificationInferencer):
                 f'the config that the training left in its work directory. {error}'
             ) from error
         meta = checkpoint.get('meta') or {}
-        other_stage = find_other_stage(meta, self.model.test_stage)
-        if other_stage:
-            MMLogger.get_current_instance().warning(other_stage)
+        for sentence in find_differences(meta, self.model):
+            MMLogger.get_current_instance().warning(sentence)
         # Without a threshold all images are accepted, which says nothing.
         self.has_threshold = bool(self.model.head.calibrator.threshold.isfinite())
         meta = meta.get('dataset_meta') or {}

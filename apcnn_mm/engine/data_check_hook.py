@@ -15,7 +15,7 @@ from ..geometry import (
     keeps_original,
 )
 from ..models import APCNN
-from ..models.calibrator import find_other_stage
+from ..models.settings import find_differences, read_settings
 from .monitor_check import check_monitored
 from .resume_check import ignored_settings
 from .wrappers import unwrapped
@@ -36,7 +36,7 @@ class DataCheckHook(Hook):
     def __init__(self):
         self._trained_classes = None
         self._misfits = []
-        self._other_stage = None
+        self._differences = []
         self._fits_nothing = False
 
     def after_load_checkpoint(self, runner, checkpoint):
@@ -53,7 +53,7 @@ class DataCheckHook(Hook):
         self._trained_classes = (meta.get('dataset_meta') or {}).get('classes')
         model = unwrapped(runner.model)
         if isinstance(model, APCNN):
-            self._other_stage = find_other_stage(meta, model.test_stage)
+            self._differences = find_differences(meta, model)
         loaded = {
             name.removeprefix('module.'): tuple(value.shape)
             for name, value in checkpoint.get('state_dict', checkpoint).items()
@@ -80,6 +80,8 @@ class DataCheckHook(Hook):
             self._check_head(runner, train)
             self._check_names(train, self._trained_classes, 'the checkpoint to resume')
             self._check_layers(runner)
+            for sentence in self._differences:
+                runner.logger.warning(sentence)
             ignored = ignored_settings(runner, checkpoint)
             if ignored:
                 runner.logger.warning(
@@ -88,6 +90,12 @@ class DataCheckHook(Hook):
                     'To train with it, start a new run from the weights: '
                     'load_from=CHECKPOINT without resume, in another work directory.'
                 )
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        """Save the settings of the model that its weights do not show."""
+        model = unwrapped(runner.model)
+        if isinstance(model, APCNN):
+            checkpoint['meta']['model_settings'] = read_settings(model)
 
     def before_train(self, runner):
         """The head, the training data and the validation data must agree.
@@ -110,7 +118,7 @@ class DataCheckHook(Hook):
         # Fine-tuning may change the classes and the layers of the head, and ends a
         # calibration.
         self._trained_classes, self._misfits = _classes(train), []
-        self._other_stage = None
+        self._differences = []
         if len(loader) == 0:
             raise ValueError(
                 f'{_describe(train)} has {len(train)} images, which do not fill a batch of '
@@ -147,8 +155,8 @@ class DataCheckHook(Hook):
 
     def _check_trained(self, runner, loader, evaluator):
         self._check_layers(runner)
-        if self._other_stage:
-            runner.logger.warning(self._other_stage)
+        for sentence in self._differences:
+            runner.logger.warning(sentence)
         self._check_metrics(evaluator, loader.dataset)
         self._check_head(runner, loader.dataset)
         self._check_sizes(runner, loader)

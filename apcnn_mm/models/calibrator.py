@@ -7,7 +7,7 @@ Shape shorthand in this module:
 """
 
 import math
-from typing import Optional, Tuple
+from typing import Tuple
 
 import torch
 from torch import Tensor, nn
@@ -201,24 +201,3 @@ def fit_threshold(novelty: Tensor, accept: float) -> float:
     values = novelty.sort().values
     values = torch.cat([values, 2 * values[-1:] - values[-2:][:1]])
     return values[rank - 1 : rank + 1].mean().item()
-
-
-def find_other_stage(meta: dict, stage: str) -> Optional[str]:
-    """Whether a checkpoint was calibrated for other predictions than those to come.
-
-    Args:
-        meta (dict): The ``meta`` of the checkpoint, where tools/calibrate.py has left
-            what it did.
-        stage (str): The model's ``test_cfg.stage``.
-
-    Returns:
-        str | None: What to say about it.
-    """
-    calibrated = meta.get('calibration', {}).get('stage', stage)
-    if calibrated == stage:
-        return None
-    return (
-        f'The checkpoint was calibrated for model.test_cfg.stage={calibrated!r}, but it is '
-        f'{stage!r} now: its probabilities and its threshold are for other scores. '
-        'Calibrate the original checkpoint again with the setting that you use.'
-    )

@@ -13,11 +13,13 @@ import torch
 from mmcv.image import imread
 from mmcv.transforms import Compose
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image, ImageOps
 
 from apcnn_mm.apis import APCNNInferencer, list_images
 from apcnn_mm.apis.images import Images, collate_by_size
+from apcnn_mm.launch import load_config
 
 
 @pytest.fixture(scope='module')
@@ -36,6 +38,15 @@ def test_paths_arrays_and_mistakes(inferencer, trained):
         assert from_path[key] == from_array[key]
     assert len(from_path['top']) == 3
     assert set(absent) == {'image', 'error'}
+
+
+def test_another_refinement_than_in_training(trained, monkeypatch):
+    logger = Mock()
+    monkeypatch.setattr(MMLogger, 'get_current_instance', lambda: logger)
+    config = str(trained.work_dir / 'apcnn_r18_minibirds.py')
+    for options, warned in [({}, False), ({'model.refine_at': 'input'}, True)]:
+        APCNNInferencer(load_config(config, options), trained.checkpoint)
+        assert ('trained as another model' in str(logger.warning.mock_calls)) == warned
 
 
 def test_stages_and_their_mean(inferencer, trained):

@@ -80,6 +80,12 @@ def test_metrics_and_test_time_augmentation(run_test, tmp_path):
 def test_stage_and_amp(run_test):
     text = run_test('--amp', options=['model.test_cfg.stage=raw'])
     assert 'accuracy/top1' in text
+    assert 'trained as another model' not in text
+
+
+def test_another_refinement_than_in_training(run_test):
+    text = run_test(options=['model.refine_at=input'])
+    assert "model.refine_at was 'conv3', and is 'input' now" in text
 
 
 def test_the_saved_config_at_another_place(run_main, trained, tmp_path):
