@@ -12,6 +12,8 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 from torch.distributed import rendezvous
 
+from .misspelt import check_options
+
 # Settings that are paths, by the last part of their names. ClassFolders has its pictures
 # in the folder `split`; `data_prefix` may have parts of its own.
 _PATH = re.compile(
@@ -145,13 +147,15 @@ def load_config(filename: str, options: Optional[dict] = None) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a ``data_root`` is given to a config that has no such variable, or
-            if the classes of the training data are to be counted and cannot be.
+        ValueError: If a ``data_root`` is given to a config that has no such variable, if
+            another option would have no effect, see :func:`check_options`, or if the
+            classes of the training data are to be counted and cannot be.
     """
     if not os.path.isfile(filename):
         raise FileNotFoundError(f'There is no config file {os.path.abspath(filename)}.')
     cfg = Config.fromfile(filename)
     options = options or {}
+    check_options(cfg, options)
     if 'data_root' in options:
         if 'data_root' not in cfg:
             raise ValueError(

@@ -1,9 +1,12 @@
 """Settings that mmengine does not read: it passes over names that it does not know."""
 
 import inspect
+import logging
 from difflib import get_close_matches
+from typing import Iterable
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 # Besides the arguments of the Runner. Other names are variables of the config.
@@ -18,7 +21,7 @@ _TOP_LEVEL = (
     'runner_type',
     'sync_bn',
     'tta_model',
-    'vis_backends',
+    'tta_pipeline',
 )
 # Other names are hooks of one's own.
 _HOOKS = (
@@ -64,9 +67,8 @@ def find_misspelt(cfg: Config) -> list:
     """
     # There are pipelines of all names.
     variables = [name for name in cfg if not name.endswith('pipeline')]
-    runner = inspect.signature(Runner.__init__).parameters
     sentences = [
-        *_misspelt('', variables, [*runner, *_TOP_LEVEL]),
+        *_misspelt('', variables, [*_read_names(), 'vis_backends']),
         *_misspelt('default_hooks.', cfg.get('default_hooks'), _HOOKS),
     ]
     for path, known in _CLOSED.items():
@@ -83,6 +85,60 @@ def find_misspelt(cfg: Config) -> list:
             'was chosen for, and has no effect.'
         )
     return sentences
+
+
+def check_options(cfg: Config, options: Iterable[str]):
+    """Refuse options that would change nothing but a variable of the config.
+
+    When options are merged, the variables of a config have been copied to where they are
+    used.
+
+    Args:
+        cfg (Config): The config as its file has it.
+        options (Iterable[str]): The names of the options, such as 'train_cfg.max_epochs'.
+
+    Raises:
+        ValueError: If there is a copy of such a variable or, instead of a setting that is
+            not there, one of this name elsewhere.
+    """
+    read = set(_read_names())
+    for option in options:
+        name, dot, rest = option.partition('.')
+        if name in read:
+            continue
+        places = [
+            f'{path}{dot}{rest}'
+            for path, key, value in _walk({key: cfg[key] for key in cfg if key in read})
+            if (key == name or isinstance(value, (dict, list)))
+            and (value == cfg[name] if name in cfg else key == name)
+        ]
+        if places:
+            what = 'a variable of the config, which has copies' if name in cfg else ''
+            raise ValueError(
+                f'--cfg-options {option} has no effect: {name} is '
+                f'{what or "no setting of its own"}. Set {" or ".join(places)}.'
+            )
+        if name in cfg and name != 'data_root':
+            print_log(
+                f'--cfg-options {option} has no effect, unless code of your own reads it: '
+                f'{name} is a variable of the config, and its value has been used.',
+                'current',
+                logging.WARNING,
+            )
+
+
+def _read_names():
+    """The names at the top of a config that are read."""
+    return [*inspect.signature(Runner.__init__).parameters, *_TOP_LEVEL]
+
+
+def _walk(node, prefix=''):
+    """The path, the name and the value of each setting in a config."""
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in items:
+        yield f'{prefix}{key}', key, value
+        if isinstance(value, (dict, list, tuple)):
+            yield from _walk(value, f'{prefix}{key}.')
 
 
 def _misspelt(path, settings, known, cutoff=0.82):

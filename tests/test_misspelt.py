@@ -47,6 +47,30 @@ def test_names_of_ones_own(option):
     assert find_misspelt(load_config(REPO / MINIBIRDS_CONFIG, {option: 1})) == []
 
 
+@pytest.mark.parametrize(
+    'option, place',
+    [
+        ('train_pipeline.0.scale_hint', 'train_dataloader.dataset.pipeline.0.scale_hint'),
+        ('test_pipeline', 'test_dataloader.dataset.pipeline'),
+        ('vis_backends.0.type', 'visualizer.vis_backends.0.type'),
+        ('max_epochs', 'train_cfg.max_epochs'),
+        ('num_classes', 'model.head.num_classes'),
+        ('batch_size', 'train_dataloader.batch_size'),
+        ('lr', 'optim_wrapper.optimizer.lr'),
+        ('optimizer.lr', 'optim_wrapper.optimizer.lr'),
+    ],
+)
+def test_options_without_effect(option, place):
+    """A variable of the config was copied when it was read."""
+    with pytest.raises(ValueError, match=f'{option} has no effect.*{place}'):
+        load_config(REPO / MINIBIRDS_CONFIG, {option: 1})
+
+
+def test_an_option_for_a_number_in_the_config(capsys):
+    load_config(REPO / 'configs/ablation/refine_original.py', {'original_size': 5})
+    assert 'original_size has no effect' in capsys.readouterr().out
+
+
 def test_auto_scale_lr_needs_the_batch_size():
     cfg = Config(dict(auto_scale_lr=dict(enable=True)))
     (sentence,) = find_misspelt(cfg)
