@@ -14,7 +14,6 @@ novelty finds them, to choose one by ``--score``.
 import argparse
 import os.path as osp
 import sys
-from copy import deepcopy
 
 import _script
 import torch
@@ -25,6 +24,7 @@ from mmpretrain.registry import DATASETS
 
 from apcnn_mm.apis import APCNNInferencer
 from apcnn_mm.arguments import check_number
+from apcnn_mm.datasets.holdout import hold_out, left_out
 from apcnn_mm.datasets.splits import Split, pipelines
 from apcnn_mm.evaluation.calibration import (
     auroc,
@@ -104,15 +104,12 @@ def choose_images(cfg, seed):
     said = 'There is no validation split'
     if val is not None:
         said = 'Validation and test have the same images, which are for the test'
-    train = deepcopy(cfg.train_dataloader.dataset)
-    if train.type == 'KFoldDataset':
-        train.dataset.pipeline = test.pipeline
-        train.test_mode = True
-        said += '. The training images that were left out of the training.'
-        return train, said, False
-    train.pipeline = test.pipeline
-    fold = dict(type='KFoldDataset', num_splits=5, seed=seed, test_mode=True, dataset=train)
-    return fold, f'{said}. A fifth of the training images.\n{SEEN}', True
+    train = cfg.train_dataloader.dataset
+    held_out = hold_out(train, seed)
+    chosen = left_out(held_out, test.pipeline)
+    if held_out != train:
+        return chosen, f'{said}. A fifth of the training images.\n{SEEN}', True
+    return chosen, f'{said}. The training images that were left out of the training.', False
 
 
 def image_paths(dataset):

@@ -8,12 +8,12 @@ import os.path as osp
 from urllib.error import URLError
 
 import _script
-from mmengine.config import ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from apcnn_mm.datasets.holdout import hold_out
 from apcnn_mm.engine.work_dir_lock import check_work_dir
 from apcnn_mm.launch import (
     add_arguments,
@@ -106,12 +106,8 @@ def read_config(args):
             )
         cfg.auto_scale_lr.enable = True
 
-    train = cfg.train_dataloader
-    if args.holdout and train.dataset.type != 'KFoldDataset':
-        train.dataset = ConfigDict(
-            type='KFoldDataset', num_splits=5, seed=0, dataset=train.dataset
-        )
-
+    if args.holdout:
+        cfg.train_dataloader.dataset = hold_out(cfg.train_dataloader.dataset)
     set_dataloader_defaults(
         cfg,
         pin_memory=True,

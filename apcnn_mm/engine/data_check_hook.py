@@ -79,6 +79,7 @@ class DataCheckHook(Hook):
             train = runner.train_dataloader.dataset
             self._check_head(runner, train)
             self._check_names(train, self._trained_classes, 'the checkpoint to resume')
+            self._check_number(runner, train, meta.get('train_images'))
             self._check_layers(runner)
             for sentence in self._differences:
                 runner.logger.warning(sentence)
@@ -92,10 +93,11 @@ class DataCheckHook(Hook):
                 )
 
     def before_save_checkpoint(self, runner, checkpoint):
-        """Save the settings of the model that its weights do not show."""
+        """Save what nobody sees from the weights, to compare it when they are loaded."""
         model = unwrapped(runner.model)
         if isinstance(model, APCNN):
             checkpoint['meta']['model_settings'] = read_settings(model)
+        checkpoint['meta']['train_images'] = len(runner.train_dataloader.dataset)
 
     def before_train(self, runner):
         """The head, the training data and the validation data must agree.
@@ -175,6 +177,16 @@ class DataCheckHook(Hook):
                 f'{runner._load_from} cannot be resumed: it has the weights, but no '
                 f'{", ".join(missing)}, as the best, calibrated and published checkpoints. '
                 'Resume epoch_N.pth, or start a new run from the weights: load_from='
+                f'{runner._load_from} without resume, in another work directory.'
+            )
+
+    @staticmethod
+    def _check_number(runner, dataset, images):
+        if images not in (None, len(dataset)):
+            raise ValueError(
+                f'{runner._load_from} was trained with {images} images, but now '
+                f'{_describe(dataset)} has {len(dataset)}. Resume with the same --holdout '
+                'and data, or start a new run from the weights: load_from='
                 f'{runner._load_from} without resume, in another work directory.'
             )
 

@@ -320,3 +320,9 @@ def test_resuming_with_other_classes(trained, tmp_path, change):
     message = 'not one of the model' if options else 'not those of the checkpoint to resume'
     with pytest.raises(ValueError, match=message):
         resume(trained, tmp_path, tmp_path / 'other.pth', **options)
+
+
+def test_resuming_with_other_images(trained, tmp_path):
+    """Those that --holdout had left out would be trained on, and calibrated with."""
+    with pytest.raises(ValueError, match='18 images, but now .* has 10. .*--holdout'):
+        resume(trained, tmp_path, **{'train_dataloader.dataset.indices': 10})
