@@ -14,6 +14,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from apcnn_mm.datasets.holdout import hold_out
+from apcnn_mm.engine.loop_check import check_batches
 from apcnn_mm.engine.work_dir_lock import check_work_dir
 from apcnn_mm.launch import (
     add_arguments,
@@ -154,6 +155,8 @@ def train(cfg):
     if pretrained and '://' not in pretrained and not osp.isfile(pretrained):
         raise FileNotFoundError(way_out)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    # Without batches, mmengine's schedules fail before DataCheckHook can say why.
+    check_batches(runner.train_loop.dataloader, runner.model)
     try:
         runner.train()
     except URLError as error:

@@ -16,6 +16,7 @@ from ..geometry import (
 )
 from ..models import APCNN
 from ..models.settings import find_differences, read_settings
+from .loop_check import check_batches, check_loop, describe
 from .monitor_check import check_monitored
 from .resume_check import ignored_settings
 from .wrappers import unwrapped
@@ -27,8 +28,7 @@ class DataCheckHook(Hook):
 
     A head with too few classes ends in a device assert, one with too many trains in
     silence, and mmengine only logs a warning when it leaves out a checkpoint's layers
-    because their shapes differ. Training data that do not fill one batch would train
-    nothing at all, in silence as well. A metric that is waited for but not reported ends
+    because their shapes differ. A metric that is waited for but not reported ends
     a training after its first epoch, and a resumed run has the optimizer and the schedule
     of its checkpoint, whatever the config says.
     """
@@ -104,7 +104,8 @@ class DataCheckHook(Hook):
 
         Raises:
             ValueError: If they do not, if nothing of a checkpoint to start from fits the
-                model, if the training data do not fill a batch, if boxes
+                model, if the training data do not fill a batch or leave a single image for
+                the last one, if a training by iterations waits for epochs, if boxes
                 cannot be followed through the validation pipeline, if a pipeline does not
                 keep the original pictures for a second look at them, or if no metric
                 reports what others wait for.
@@ -121,12 +122,8 @@ class DataCheckHook(Hook):
         # calibration.
         self._trained_classes, self._misfits = _classes(train), []
         self._differences = []
-        if len(loader) == 0:
-            raise ValueError(
-                f'{_describe(train)} has {len(train)} images, which do not fill a batch of '
-                f'{loader.batch_size} (for each device). Set --cfg-options '
-                'train_dataloader.batch_size to a smaller number, at least 2.'
-            )
+        check_batches(loader, runner.model)
+        check_loop(runner)
         self._check_head(runner, train)
         self._check_originals(runner, train)
         if runner.val_loop is not None:
@@ -185,7 +182,7 @@ class DataCheckHook(Hook):
         if images not in (None, len(dataset)):
             raise ValueError(
                 f'{runner._load_from} was trained with {images} images, but now '
-                f'{_describe(dataset)} has {len(dataset)}. Resume with the same --holdout '
+                f'{describe(dataset)} has {len(dataset)}. Resume with the same --holdout '
                 'and data, or start a new run from the weights: load_from='
                 f'{runner._load_from} without resume, in another work directory.'
             )
@@ -216,7 +213,7 @@ class DataCheckHook(Hook):
             classes = _classes(dataset)
             if type(metric) is Accuracy and classes and max(metric.topk) > len(classes):
                 raise ValueError(
-                    f'Accuracy has topk={metric.topk}, but {_describe(dataset)} has only '
+                    f'Accuracy has topk={metric.topk}, but {describe(dataset)} has only '
                     f'{len(classes)} classes.'
                 )
 
@@ -227,12 +224,12 @@ class DataCheckHook(Hook):
         classes = _classes(dataset)
         if classes is not None and len(classes) == 1:
             raise ValueError(
-                f'{_describe(dataset)} has one class, {classes[0]}, and there is nothing '
+                f'{describe(dataset)} has one class, {classes[0]}, and there is nothing '
                 'to tell apart. At least two are needed.'
             )
         if None not in (expected, classes) and len(classes) != expected:
             raise ValueError(
-                f'The model has {expected} classes, but {_describe(dataset)} has '
+                f'The model has {expected} classes, but {describe(dataset)} has '
                 f'{len(classes)}: {_list(classes)}. Set '
                 f'--cfg-options model.head.num_classes={len(classes)}, or correct the '
                 'data.'
@@ -245,7 +242,7 @@ class DataCheckHook(Hook):
         differing = False in map(gives_one_size, pipelines(loader.dataset))
         if isinstance(unwrapped(runner.model), APCNN) and differing and not one_by_one:
             raise ValueError(
-                f'The test pipeline of {_describe(loader.dataset)} gives images of '
+                f'The test pipeline of {describe(loader.dataset)} gives images of '
                 f'several sizes, but its batches have {loader.batch_size}, and an image '
                 'padded to the size of its neighbours is predicted otherwise. Add '
                 "dict(type='CenterCrop', crop_size=...), resize to one fixed scale, or "
@@ -257,7 +254,7 @@ class DataCheckHook(Hook):
         refine_at = getattr(unwrapped(runner.model), 'refine_at', None)
         if refine_at == ORIGINAL and not all(map(keeps_original, pipelines(dataset))):
             raise ValueError(
-                f"model.refine_at='original', but the pipeline of {_describe(dataset)} "
+                f"model.refine_at='original', but the pipeline of {describe(dataset)} "
                 f'keeps no original pictures. {KEEPING}'
             )
 
@@ -266,7 +263,7 @@ class DataCheckHook(Hook):
         classes = _classes(dataset)
         if None not in (expected, classes) and list(expected) != list(classes):
             raise ValueError(
-                f'The classes of {_describe(dataset)} are not those of {whose}: '
+                f'The classes of {describe(dataset)} are not those of {whose}: '
                 f'{_list(classes)} against {_list(expected)}. The same classes in the '
                 'same order are needed.'
             )
@@ -275,10 +272,6 @@ class DataCheckHook(Hook):
 def _classes(dataset):
     # None in mmpretrain's vis_scheduler.py, which trains on no data.
     return (getattr(dataset, 'metainfo', None) or {}).get('classes')
-
-
-def _describe(dataset):
-    return f'{type(dataset).__name__} in {getattr(dataset, "data_root", "memory")}'
 
 
 def _lines(items):

@@ -220,7 +220,7 @@ class APCNN(ClassNames, ImageClassifier):
                 globally pooled features would have nothing to normalise over, or if the
                 samples lack the original pictures that the second look is to be at.
         """
-        if self.training and len(inputs) == 1 and self._normalises_over_the_batch():
+        if self.training and len(inputs) == 1 and self.normalises_over_the_batch():
             raise ValueError(
                 'AP-CNN cannot train on a batch of one image, because it normalises '
                 'globally pooled features over the batch. Give each device at least '
@@ -284,6 +284,16 @@ class APCNN(ClassNames, ImageClassifier):
                 sample.merged_box = merged_box[i].clone()
                 sample.attention = tuple(x[i, 0].clone() for x in attention)
         return predictions
+
+    def normalises_over_the_batch(self) -> bool:
+        """Whether a batch of one image could not be trained on, in the current mode."""
+        layers = (*self.neck.modules(), *self.head.modules())
+        return any(
+            isinstance(layer, _BatchNorm)
+            and not isinstance(layer, nn.SyncBatchNorm)
+            and layer.training
+            for layer in layers
+        )
 
     def _run_stages(
         self,
@@ -382,15 +392,6 @@ class APCNN(ClassNames, ImageClassifier):
     def _counting(self):
         """Which stages count: 'both', 'refined', 'raw' or 'cascade'."""
         return self.stages if self.training else self.test_stage
-
-    def _normalises_over_the_batch(self):
-        layers = (*self.neck.modules(), *self.head.modules())
-        return any(
-            isinstance(layer, _BatchNorm)
-            and not isinstance(layer, nn.SyncBatchNorm)
-            and layer.training
-            for layer in layers
-        )
 
     def _is_watched(self):
         return any(layer._forward_hooks for layer in self.modules())
