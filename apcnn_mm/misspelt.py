@@ -8,6 +8,7 @@ from typing import Iterable
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from mmpretrain.registry import OPTIMIZERS
 
 # Besides the arguments of the Runner. Other names are variables of the config.
 _TOP_LEVEL = (
@@ -125,6 +126,24 @@ def check_options(cfg: Config, options: Iterable[str]):
                 'current',
                 logging.WARNING,
             )
+
+
+def check_optimizer(cfg: Config):
+    """Refuse an optimizer that is not there; mmengine would say that None is not callable.
+
+    Args:
+        cfg (Config): The config.
+
+    Raises:
+        ValueError: If there is none of this name.
+    """
+    kind = ((cfg.get('optim_wrapper') or {}).get('optimizer') or {}).get('type')
+    if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
+        names = [*OPTIMIZERS.module_dict, *(OPTIMIZERS.parent or OPTIMIZERS).module_dict]
+        meant = get_close_matches(kind, names, 1, cutoff=0.0)[0]
+        raise ValueError(
+            f'optim_wrapper.optimizer.type={kind!r} is no optimizer. Is {meant} meant?'
+        )
 
 
 def _read_names():

@@ -3,11 +3,12 @@
 import sys
 
 import pytest
+import torch
 from helpers import MINIBIRDS_CONFIG, REPO
 from mmengine.config import Config
 
 from apcnn_mm.launch import load_config
-from apcnn_mm.misspelt import find_misspelt
+from apcnn_mm.misspelt import check_optimizer, find_misspelt
 from tools import check_dataset, train
 
 
@@ -75,6 +76,16 @@ def test_auto_scale_lr_needs_the_batch_size():
     cfg = Config(dict(auto_scale_lr=dict(enable=True)))
     (sentence,) = find_misspelt(cfg)
     assert 'no base_batch_size' in sentence
+
+
+def test_optimizers():
+    options = {'optim_wrapper.optimizer.type': 'AdmW'}
+    with pytest.raises(ValueError, match='AdmW. is no optimizer. Is AdamW meant'):
+        check_optimizer(load_config(REPO / MINIBIRDS_CONFIG, options))
+    for kind in ('SGD', 'mmengine.AdamW', 'mmpretrain.Lamb', torch.optim.Adam):
+        check_optimizer(
+            load_config(REPO / MINIBIRDS_CONFIG, {'optim_wrapper.optimizer.type': kind})
+        )
 
 
 def test_check_dataset_says_it(minibirds, monkeypatch, capsys):

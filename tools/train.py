@@ -23,7 +23,7 @@ from apcnn_mm.launch import (
     set_dataloader_defaults,
     set_in_dataloaders,
 )
-from apcnn_mm.misspelt import find_misspelt
+from apcnn_mm.misspelt import check_optimizer, find_misspelt
 
 
 def parse_args():
@@ -187,6 +187,7 @@ def main():
     cfg = read_config(args)
     for sentence in find_misspelt(cfg):
         print_log(sentence, 'current', logging.WARNING)
+    check_optimizer(cfg)
     check_resume(cfg)
     init_distributed_on_cpu(cfg)
     train(cfg)

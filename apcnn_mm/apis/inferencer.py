@@ -113,10 +113,13 @@ class APCNNInferencer(ImageClassificationInferencer):
                 self.model, os.fspath(pretrained), map_location='cpu', strict=True
             )
         except RuntimeError as error:
+            lines = [line[:200] for line in str(error).split('\n') if line.strip()]
+            more = [f'... and {len(lines) - 8} more lines'] if len(lines) > 8 else []
             raise ValueError(
                 f'The checkpoint {pretrained} is not one of the model of the config. Use '
-                f'the config that the training left in its work directory. {error}'
-            ) from error
+                'the config that the training left in its work directory. '
+                + '\n    '.join([*lines[:8], *more])
+            ) from None
         meta = checkpoint.get('meta') or {}
         for sentence in find_differences(meta, self.model):
             MMLogger.get_current_instance().warning(sentence)

@@ -355,7 +355,16 @@ class APCNNHead(ClsHead):
         Returns:
             dict[str, Tensor]: ``loss_raw`` and ``loss_refined``, of the stages that there
             are: the sum over the stage's classifiers. ``accuracy_top-k`` with ``cal_acc``.
+
+        Raises:
+            ValueError: If the loss needs a score for each class, and there are labels.
         """
+        scored = 'gt_score' in data_samples[0]
+        if getattr(self.loss_module, 'use_sigmoid', False) and not scored:
+            raise ValueError(
+                'head.loss.use_sigmoid=True needs a score for each class, as Mixup gives '
+                'them, but the images have one label each. Leave it out.'
+            )
         if self.training:
             self.calibrator.reset()
         stages = {name: self.classify(pyramid) for name, pyramid in feats.items()}

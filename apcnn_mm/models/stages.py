@@ -42,6 +42,12 @@ def read_test_cfg(test_cfg: Optional[dict], stages: str) -> Tuple[str, Optional[
             f"model.test_cfg may only have 'stage' and 'threshold', not {sorted(test_cfg)}."
         )
     if stage == CASCADE:
+        if threshold is None:
+            raise ValueError(
+                "model.test_cfg.stage='cascade' needs model.test_cfg.threshold, the raw "
+                'confidence up to which images are refined. '
+                'tools/analysis/tune_cascade.py finds one.'
+            )
         check_number('model.test_cfg.threshold', threshold, minimum=0, maximum=1)
     elif threshold is not None:
         raise ValueError(

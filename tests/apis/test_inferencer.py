@@ -49,6 +49,17 @@ def test_another_refinement_than_in_training(trained, monkeypatch):
         assert ('trained as another model' in str(logger.warning.mock_calls)) == warned
 
 
+def test_a_checkpoint_of_another_model(trained):
+    """In a few lines, and not in one for each of its layers."""
+    config = str(trained.work_dir / 'apcnn_r18_minibirds.py')
+    options = {'model.head.hidden_channels': 8, 'model.neck.channel': None}
+    with pytest.raises(ValueError, match='not one of the model of the config') as raised:
+        APCNNInferencer(load_config(config, options), trained.checkpoint)
+    text = str(raised.value)
+    assert len(text.splitlines()) < 12 and len(text) < 2500
+    assert 'head' in text
+
+
 def test_stages_and_their_mean(inferencer, trained):
     path = str(sorted(trained.data_root.glob('images/*/*.jpg'))[0])
     ((image, sample),) = inferencer.stream([path])

@@ -59,6 +59,23 @@ def test_soft_labels():
     torch.testing.assert_close(module.loss(stages, samples)['loss_raw'], expected)
 
 
+def test_binary_cross_entropy():
+    """Of the scores that Mixup makes of labels; labels themselves are refused."""
+    module = head(loss=dict(type='CrossEntropyLoss', use_sigmoid=True)).eval()
+    labels = torch.tensor([0, 3, 2, 4])
+    scores = F.one_hot(labels, 5).float()
+    samples = [DataSample().set_gt_score(score) for score in scores]
+    expected = sum(
+        F.binary_cross_entropy_with_logits(logits, scores, reduction='sum') / 4
+        for logits in module.classify(pyramid())
+    )
+    losses = module.loss(dict(raw=pyramid()), samples)
+    torch.testing.assert_close(losses['loss_raw'], expected)
+    samples = [DataSample().set_gt_label(label) for label in labels]
+    with pytest.raises(ValueError, match='use_sigmoid=True needs a score'):
+        module.loss(dict(raw=pyramid()), samples)
+
+
 @pytest.mark.parametrize(
     'options, classifiers',
     [({}, 4), (dict(concat_classifier=False), 3), (dict(norm_cfg=None), 4)],
