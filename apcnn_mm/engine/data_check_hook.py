@@ -16,9 +16,9 @@ from ..geometry import (
 )
 from ..models import APCNN
 from ..models.settings import find_differences, read_settings
-from .loop_check import check_batches, check_loop, describe
+from .loop_check import check_batches, check_loop, describe, is_finished
 from .monitor_check import check_monitored
-from .resume_check import ignored_settings
+from .resume_check import ignored_settings, lost_gradients
 from .wrappers import unwrapped
 
 
@@ -83,6 +83,14 @@ class DataCheckHook(Hook):
             self._check_layers(runner)
             for sentence in self._differences:
                 runner.logger.warning(sentence)
+            lost = lost_gradients(runner, checkpoint)
+            if lost:
+                runner.logger.warning(
+                    f'The gradients of the last {lost} batches before the checkpoint had '
+                    'been accumulated, but not used, and are lost: the resumed run will '
+                    'differ from the unbroken one. It would not if '
+                    'optim_wrapper.accumulative_counts divided the batches of an epoch.'
+                )
             ignored = ignored_settings(runner, checkpoint)
             if ignored:
                 runner.logger.warning(
@@ -124,6 +132,11 @@ class DataCheckHook(Hook):
         self._differences = []
         check_batches(loader, runner.model)
         check_loop(runner)
+        if is_finished(runner.train_loop):
+            runner.logger.warning(
+                'This run is finished, and nothing is left to train. To go on, give more '
+                'epochs: --cfg-options train_cfg.max_epochs=N'
+            )
         self._check_head(runner, train)
         self._check_originals(runner, train)
         if runner.val_loop is not None:

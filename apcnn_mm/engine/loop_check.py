@@ -73,6 +73,13 @@ def check_loop(runner):
         )
 
 
+def is_finished(loop) -> bool:
+    """Whether a training loop, such as that of a resumed run, has nothing left to do."""
+    if isinstance(loop, IterBasedTrainLoop):
+        return loop.iter >= loop.max_iters
+    return loop.epoch >= loop.max_epochs
+
+
 def describe(dataset) -> str:
     """A data set in words, for errors."""
     return f'{type(dataset).__name__} in {getattr(dataset, "data_root", "memory")}'
