@@ -2,6 +2,7 @@
 
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop
+from torch.utils.data import DataLoader
 
 from ..models import APCNN
 from .wrappers import unwrapped
@@ -19,9 +20,9 @@ def check_batches(loader, model):
             or fails to convert a schedule, or if an AP-CNN would end an epoch with a batch
             that it cannot normalise over.
     """
-    # mmpretrain's vis_scheduler.py trains on no data, with no sampler.
-    images = len(getattr(loader, 'sampler', loader.dataset))
-    batch = loader.batch_size
+    if not isinstance(loader, DataLoader):
+        return  # mmpretrain's vis_scheduler.py trains on no data
+    images, batch = len(loader.sampler), loader.batch_size
     if len(loader) == 0:
         raise ValueError(
             f'{describe(loader.dataset)} has {len(loader.dataset)} images, which '

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +37,7 @@ class FakeRunner:
     """A runner that has what DataCheckHook looks at."""
 
     _resume, _hooks, param_schedulers = False, (), None
+    train_loop = SimpleNamespace(epoch=0, max_epochs=1)
 
     def __init__(self, head_classes, train, val):
         def loader(classes):
