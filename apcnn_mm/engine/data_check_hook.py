@@ -1,6 +1,7 @@
 """Check model, data and checkpoint against each other before time is lost."""
 
 from mmengine.hooks import Hook
+from mmpretrain.engine import SwitchRecipeHook
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.registry import HOOKS
 
@@ -139,6 +140,7 @@ class DataCheckHook(Hook):
             )
         self._check_head(runner, train)
         self._check_originals(runner, train)
+        self._check_recipes(runner)
         if runner.val_loop is not None:
             val = runner.val_dataloader.dataset
             self._check_originals(runner, val)
@@ -270,6 +272,28 @@ class DataCheckHook(Hook):
                 f"model.refine_at='original', but the pipeline of {describe(dataset)} "
                 f'keeps no original pictures. {KEEPING}'
             )
+
+    @staticmethod
+    def _check_recipes(runner):
+        """What mmpretrain's hook would put in after hours of training."""
+        if getattr(unwrapped(runner.model), 'refine_at', None) != ORIGINAL:
+            return
+        for hook in runner._hooks:
+            recipes = hook.schedule if isinstance(hook, SwitchRecipeHook) else {}
+            for epoch, recipe in recipes.items():
+                if recipe.get('batch_augments') is not None:
+                    raise ValueError(
+                        f'SwitchRecipeHook mixes inputs from epoch {epoch} on, but '
+                        "model.refine_at='original' would see the second time each "
+                        'picture alone. Leave batch_augments out.'
+                    )
+                pipeline = recipe.get('train_pipeline')
+                if pipeline is not None and not keeps_original(pipeline):
+                    raise ValueError(
+                        "model.refine_at='original', but the train_pipeline of "
+                        f'SwitchRecipeHook, epoch {epoch}, keeps no original pictures. '
+                        f'{KEEPING}'
+                    )
 
     @staticmethod
     def _check_names(dataset, expected, whose):

@@ -17,8 +17,9 @@ from mmengine.optim import (
 )
 from mmengine.runner import Runner
 from mmpretrain.evaluation import Accuracy, SingleLabelMetric
-from mmpretrain.registry import MODELS
+from mmpretrain.registry import HOOKS, MODELS
 
+from apcnn_mm.engine import DataCheckHook
 from apcnn_mm.engine.monitor_check import check_monitored
 from apcnn_mm.engine.resume_check import ignored_settings
 
@@ -117,6 +118,29 @@ def test_a_pipeline_without_original_pictures(minibirds, tmp_path, split):
     with pytest.raises(ValueError, match='keeps no original pictures.*algorithm_keys'):
         runner.train()
     assert runner.iter == 0
+
+
+@pytest.mark.parametrize(
+    'recipe, message',
+    [
+        (dict(batch_augments=dict(augments=dict(type='Mixup', alpha=0.2))), 'mixes inputs'),
+        (dict(train_pipeline=[dict(type='PackInputs')]), 'keeps no original pictures'),
+        (dict(batch_augments=None), None),
+    ],
+)
+def test_recipes_that_lose_the_original_pictures(recipe, message):
+    """Of mmpretrain's hook, which changes them in the middle of a training."""
+    hook = HOOKS.build(
+        dict(type='SwitchRecipeHook', schedule=[dict(action_epoch=50, **recipe)])
+    )
+    model = SimpleNamespace(refine_at='original')
+    check = DataCheckHook._check_recipes
+    if message is None:
+        check(SimpleNamespace(model=model, _hooks=[hook]))
+        return
+    with pytest.raises(ValueError, match=message):
+        check(SimpleNamespace(model=model, _hooks=[hook]))
+    check(SimpleNamespace(model=SimpleNamespace(refine_at='input'), _hooks=[hook]))
 
 
 def test_images_of_several_sizes(minibirds, tmp_path):
