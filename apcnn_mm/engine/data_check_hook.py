@@ -17,7 +17,13 @@ from ..geometry import (
 )
 from ..models import APCNN
 from ..models.settings import find_differences, read_settings
-from .loop_check import check_batches, check_loop, describe, is_finished
+from .loop_check import (
+    check_batches,
+    check_loop,
+    describe,
+    is_finished,
+    unmatched_keys,
+)
 from .monitor_check import check_monitored
 from .resume_check import ignored_settings, lost_gradients
 from .wrappers import unwrapped
@@ -133,6 +139,11 @@ class DataCheckHook(Hook):
         self._differences = []
         check_batches(loader, runner.model)
         check_loop(runner)
+        for key in unmatched_keys(runner):
+            runner.logger.warning(
+                'optim_wrapper.paramwise_cfg.custom_keys has no effect for '
+                f'{key!r}, which is in no name of the parameters of the model.'
+            )
         if is_finished(runner.train_loop):
             runner.logger.warning(
                 'This run is finished, and nothing is left to train. To go on, give more '

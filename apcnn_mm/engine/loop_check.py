@@ -1,5 +1,7 @@
 """Do the batches and the counting of a training lead anywhere?"""
 
+from typing import List
+
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import DataLoader
@@ -79,6 +81,18 @@ def is_finished(loop) -> bool:
     if isinstance(loop, IterBasedTrainLoop):
         return loop.iter >= loop.max_iters
     return loop.epoch >= loop.max_epochs
+
+
+def unmatched_keys(runner) -> List[str]:
+    """The keys of ``paramwise_cfg.custom_keys`` that are in no parameter's name.
+
+    Args:
+        runner (Runner): The runner.
+    """
+    settings = runner.cfg.get('optim_wrapper') or {}
+    keys = (settings.get('paramwise_cfg') or {}).get('custom_keys') or {}
+    names = [name for name, _ in unwrapped(runner.model).named_parameters()]
+    return [key for key in keys if not any(key in name for name in names)]
 
 
 def describe(dataset) -> str:

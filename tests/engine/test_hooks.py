@@ -8,6 +8,7 @@ from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 from PIL import Image
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 
@@ -44,7 +45,9 @@ class FakeRunner:
             dataset = ConfigDict(metainfo=dict(classes=classes), data_root='data/birds')
             return ConfigDict(dataset=dataset, batch_size=16)
 
-        self.model = ConfigDict(head=dict(num_classes=head_classes))
+        self.model = nn.Module()
+        self.model.head = SimpleNamespace(num_classes=head_classes)
+        self.cfg = {}
         self.train_dataloader, self.val_dataloader = loader(train), loader(val)
         self.val_loop, self.val_evaluator = True, ConfigDict(metrics=[])
 

@@ -6,7 +6,7 @@ import pytest
 from helpers import tiny_config
 from mmengine.runner import Runner
 
-from apcnn_mm.engine.loop_check import check_batches
+from apcnn_mm.engine.loop_check import check_batches, unmatched_keys
 
 
 @pytest.fixture
@@ -72,3 +72,10 @@ def test_iterations_without_epochs(build, tmp_path, schedule, way_out):
     names = {path.name for path in tmp_path.glob('iter_*.pth')}
     assert names == {'iter_3.pth', 'iter_6.pth'}
     assert runner.optim_wrapper.get_lr()['lr'][0] < 1e-4
+
+
+def test_learning_rates_of_no_layer(build):
+    keys = {'backbone': dict(lr_mult=0.1), 'bakcbone': dict(lr_mult=0.1)}
+    runner = build(optim_wrapper__paramwise_cfg=dict(custom_keys=keys))
+    assert unmatched_keys(runner) == ['bakcbone']
+    assert unmatched_keys(build()) == []
