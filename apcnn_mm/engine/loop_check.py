@@ -2,6 +2,7 @@
 
 from typing import List
 
+from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import DataLoader
@@ -33,6 +34,8 @@ def check_batches(loader, model):
         )
     model = unwrapped(model)
     last = images % batch or batch
+    if isinstance(loader.sampler, InfiniteSampler):
+        last = batch
     if last == 1 and not loader.drop_last and isinstance(model, APCNN):
         if model.train().normalises_over_the_batch():
             raise ValueError(

@@ -45,6 +45,10 @@ def test_a_last_batch_of_one_image(build, images, batch):
     with pytest.raises(ValueError, match='a single image.*drop_last=True'):
         runner.train()
     assert runner.iter == 0
+    if batch > 1:  # which an endless sampler always fills
+        options['train_dataloader__sampler__type'] = 'InfiniteSampler'
+        runner = build(train_dataloader__drop_last=False, **options)
+        check_batches(runner.train_loop.dataloader, runner.model)
 
 
 ITERATIONS = dict(type='IterBasedTrainLoop', max_iters=6, val_interval=3)
