@@ -165,11 +165,11 @@ def _check_pretrained(backbone_name, shapes, state_dict, prefix, *_):
     """
     if prefix:
         return
+    # The last layers may be missing, but not all.
     names = list(shapes)
-    # The last layers may be missing.
-    while len(names) > 1 and names[-1] not in state_dict:
+    while names and names[-1] not in state_dict:
         del names[-1]
-    needed = {name: shapes[name] for name in names}
+    needed = {name: shapes[name] for name in names or shapes}
     _check_complete(f'model.backbone ({backbone_name})', needed, state_dict)
 
 
@@ -205,9 +205,14 @@ def _check_complete(whose, shapes, weights, first=None):
         and not name.endswith('num_batches_tracked')  # which old files have not
     ]
     if lacking:
+        first = first or next(iter(weights), '')
+        way_out = 'Give the weights of this backbone, or none: --cfg-options '
+        way_out += 'model.backbone.init_cfg=None'
+        if first.startswith('backbone.'):  # a file of mmpretrain's
+            way_out = 'Give their prefix: --cfg-options model.backbone.init_cfg.prefix='
+            way_out += 'backbone'
         raise ValueError(
             f'The weights are not those of {whose}: {len(lacking)} of {len(shapes)} are '
             f'missing or have another shape, such as {lacking[0]}. They begin with '
-            f'{first or next(iter(weights), None)}. Give the weights of this backbone, or '
-            'none: --cfg-options model.backbone.init_cfg=None'
+            f'{first}. {way_out}'
         )

@@ -109,6 +109,14 @@ def test_pretrained_weights_of_another_backbone(other, resnet_weights):
         load_into(other, resnet_weights)
 
 
+def test_pretrained_weights_of_a_classifier(resnet_weights):
+    """As mmpretrain's: the backbone is a part of what the file has."""
+    states = {f'backbone.{k}': x for k, x in torch.load(resnet_weights).items()}
+    torch.save(states, resnet_weights)
+    with pytest.raises(ValueError, match='20 of 20 are missing.*prefix=backbone'):
+        load_into(dict(type='ResNet', depth=18, out_indices=(1, 2, 3)), resnet_weights)
+
+
 def test_pretrained_weights_of_the_first_layers(resnet_weights):
     config = dict(type='ResNet', depth=18, out_indices=(1, 2, 3))
     states = torch.load(resnet_weights)
