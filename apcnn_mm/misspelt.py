@@ -20,6 +20,7 @@ _TOP_LEVEL = (
     'find_unused_parameters',
     'model_wrapper_cfg',
     'runner_type',
+    'strategy',
     'sync_bn',
     'tta_model',
     'tta_pipeline',
@@ -110,16 +111,16 @@ def check_options(cfg: Config, options: Iterable[str]):
         places = [
             f'{path}{dot}{rest}'
             for path, key, value in _walk({key: cfg[key] for key in cfg if key in read})
-            if (key == name or isinstance(value, (dict, list)))
+            if (key == name or (isinstance(value, (dict, list)) and value))
             and (value == cfg[name] if name in cfg else key == name)
         ]
-        if places:
+        if places and not all(place in options for place in places):
             what = 'a variable of the config, which has copies' if name in cfg else ''
             raise ValueError(
                 f'--cfg-options {option} has no effect: {name} is '
-                f'{what or "no setting of its own"}. Set {" or ".join(places)}.'
+                f'{what or "no setting of its own"}. Set {" and ".join(places)}.'
             )
-        if name in cfg and name != 'data_root':
+        if name in cfg:
             print_log(
                 f'--cfg-options {option} has no effect, unless code of your own reads it: '
                 f'{name} is a variable of the config, and its value has been used.',
@@ -139,10 +140,10 @@ def check_optimizer(cfg: Config):
     """
     kind = ((cfg.get('optim_wrapper') or {}).get('optimizer') or {}).get('type')
     if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
-        names = [*OPTIMIZERS.module_dict, *(OPTIMIZERS.parent or OPTIMIZERS).module_dict]
-        meant = get_close_matches(kind, names, 1, cutoff=0.0)[0]
+        names = [*OPTIMIZERS.module_dict, *OPTIMIZERS.parent.module_dict]
+        meant = [f' Is {name} meant?' for name in get_close_matches(kind, names, 1)]
         raise ValueError(
-            f'optim_wrapper.optimizer.type={kind!r} is no optimizer. Is {meant} meant?'
+            f'optim_wrapper.optimizer.type={kind!r} is no optimizer.{"".join(meant)}'
         )
 
 

@@ -68,6 +68,14 @@ def test_options_without_effect(option, place):
         load_config(REPO / MINIBIRDS_CONFIG, {option: 1})
 
 
+def test_options_that_are_set_at_all_places(monkeypatch):
+    """One's own hook may read the name at the top. What is empty has no copies."""
+    options = {'max_epochs': 5, 'train_cfg.max_epochs': 5}
+    assert load_config(REPO / MINIBIRDS_CONFIG, options).train_cfg.max_epochs == 5
+    cfg = Config(dict(mine={}, val_cfg={}, test_cfg={}))
+    misspelt.check_options(cfg, ['mine.a'])
+
+
 def test_an_option_for_a_number_in_the_config(monkeypatch):
     said = []
     monkeypatch.setattr(misspelt, 'print_log', lambda text, *_: said.append(text))
@@ -84,6 +92,9 @@ def test_auto_scale_lr_needs_the_batch_size():
 def test_optimizers():
     options = {'optim_wrapper.optimizer.type': 'AdmW'}
     with pytest.raises(ValueError, match='AdmW. is no optimizer. Is AdamW meant'):
+        check_optimizer(load_config(REPO / MINIBIRDS_CONFIG, options))
+    options['optim_wrapper.optimizer.type'] = 'zzz'
+    with pytest.raises(ValueError, match='zzz. is no optimizer.$'):
         check_optimizer(load_config(REPO / MINIBIRDS_CONFIG, options))
     for kind in ('SGD', 'mmengine.AdamW', 'mmpretrain.Lamb', torch.optim.Adam):
         check_optimizer(

@@ -109,6 +109,13 @@ def choose_images(cfg, seed):
     chosen = left_out(held_out, test.pipeline)
     if held_out != train:
         return chosen, f'{said}. A fifth of the training images.\n{SEEN}', True
+    trained_on = image_paths(chosen) & image_paths(train)
+    if trained_on:
+        raise ValueError(
+            f'{len(trained_on)} of the training images that were left out are in another '
+            f'part of the training data, such as {min(trained_on)}. Join data sets that '
+            'have no images in common.'
+        )
     return chosen, f'{said}. The training images that were left out of the training.', False
 
 

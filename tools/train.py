@@ -155,8 +155,9 @@ def train(cfg):
     if pretrained and '://' not in pretrained and not osp.isfile(pretrained):
         raise FileNotFoundError(way_out)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    # Without batches, mmengine's schedules fail before DataCheckHook can say why.
-    check_batches(runner.train_loop.dataloader, runner.model)
+    if runner.train_loop is not None:
+        # Without batches, mmengine's schedules fail before DataCheckHook can say why.
+        check_batches(runner.train_loop.dataloader, runner.model)
     try:
         runner.train()
     except URLError as error:

@@ -7,6 +7,7 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from mmengine.runner import find_latest_checkpoint
 
+from ..datasets.holdout import is_fold
 from ..datasets.split import NEAR
 from ..launch import load_config
 from .answers import split_samples
@@ -132,7 +133,7 @@ def held_out_folds(folder: str, options: dict) -> Iterator[Tuple[str, List[dict]
                 f'{folder}'
             )
         dataset = load_config(configs[0], options).train_dataloader.dataset
-        if dataset.type != 'KFoldDataset':
+        if not is_fold(dataset):
             raise ValueError(f'{configs[0]} is no fold, but trains on {dataset.type}.')
         number, fold = dataset.num_splits, fold + 1
         # Work directories may have been moved.

@@ -3,15 +3,21 @@
 from copy import deepcopy
 
 from mmengine.config import ConfigDict
+from mmpretrain.datasets import KFoldDataset
+from mmpretrain.registry import DATASETS
 
-FOLD = 'KFoldDataset'
+
+def is_fold(dataset: ConfigDict) -> bool:
+    """Whether the config of a data set is one of mmpretrain's folds."""
+    kind = dataset.type
+    return (DATASETS.get(kind) if isinstance(kind, str) else kind) is KFoldDataset
 
 
 def hold_out(dataset: ConfigDict, seed: int = 0) -> ConfigDict:
     """Leave a fifth of the images out of a data set.
 
-    It is done inside of what repeats, balances or joins data sets: the copies of an image
-    stay on one side.
+    It is done inside of what repeats, balances or joins data sets: where an image is
+    repeated, its copies stay on one side.
 
     Args:
         dataset (ConfigDict): The config of a data set.
@@ -21,14 +27,14 @@ def hold_out(dataset: ConfigDict, seed: int = 0) -> ConfigDict:
         ConfigDict: Another config. Where images were left out before, they are the same.
     """
     dataset = deepcopy(dataset)
-    if dataset.type == FOLD:
+    if is_fold(dataset):
         return dataset
     if 'datasets' in dataset:
         dataset.datasets = [hold_out(part, seed) for part in dataset.datasets]
     elif 'dataset' in dataset:
         dataset.dataset = hold_out(dataset.dataset, seed)
     else:
-        dataset = ConfigDict(type=FOLD, num_splits=5, seed=seed, dataset=dataset)
+        dataset = ConfigDict(type='KFoldDataset', num_splits=5, seed=seed, dataset=dataset)
     return dataset
 
 
@@ -43,11 +49,19 @@ def left_out(dataset: ConfigDict, pipeline: list) -> ConfigDict:
         ConfigDict: The config of a data set.
     """
     dataset = deepcopy(dataset)
-    if dataset.type == FOLD:
+    if is_fold(dataset):
         dataset.test_mode = True
-        dataset.dataset.pipeline = pipeline
+        _set_pipeline(dataset.dataset, pipeline)
     elif 'datasets' in dataset:
         dataset.datasets = [left_out(part, pipeline) for part in dataset.datasets]
     else:
         dataset = left_out(dataset.dataset, pipeline)
     return dataset
+
+
+def _set_pipeline(dataset, pipeline):
+    """Set the pipeline of the innermost data set."""
+    if 'dataset' in dataset:
+        _set_pipeline(dataset.dataset, pipeline)
+    else:
+        dataset.pipeline = pipeline

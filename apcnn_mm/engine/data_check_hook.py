@@ -1,6 +1,7 @@
 """Check model, data and checkpoint against each other before time is lost."""
 
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from mmpretrain.engine import SwitchRecipeHook
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.registry import HOOKS
@@ -19,13 +20,13 @@ from ..models import APCNN
 from ..models.settings import find_differences, read_settings
 from .loop_check import (
     check_batches,
+    check_finished,
     check_loop,
     describe,
-    is_finished,
     unmatched_keys,
 )
 from .monitor_check import check_monitored
-from .resume_check import ignored_settings, lost_gradients
+from .resume_check import ignored_settings
 from .wrappers import unwrapped
 
 
@@ -81,7 +82,8 @@ class DataCheckHook(Hook):
             and '.calibrator.' not in name
         ]
         self._fits_nothing = all(own.get(name) != shape for name, shape in loaded.items())
-        if runner._resume:
+        # Not the test of a config that a resumed run has left.
+        if runner._resume and isinstance(runner.optim_wrapper, OptimWrapper):
             self._check_states(runner, checkpoint)
             train = runner.train_dataloader.dataset
             self._check_head(runner, train)
@@ -90,14 +92,6 @@ class DataCheckHook(Hook):
             self._check_layers(runner)
             for sentence in self._differences:
                 runner.logger.warning(sentence)
-            lost = lost_gradients(runner, checkpoint)
-            if lost:
-                runner.logger.warning(
-                    f'The gradients of the last {lost} batches before the checkpoint had '
-                    'been accumulated, but not used, and are lost: the resumed run will '
-                    'differ from the unbroken one. It would not if '
-                    'optim_wrapper.accumulative_counts divided the batches of an epoch.'
-                )
             ignored = ignored_settings(runner, checkpoint)
             if ignored:
                 runner.logger.warning(
@@ -108,7 +102,7 @@ class DataCheckHook(Hook):
                 )
 
     def before_save_checkpoint(self, runner, checkpoint):
-        """Save what nobody sees from the weights, to compare it when they are loaded."""
+        """Save what the weights do not show, to compare it when they are loaded."""
         model = unwrapped(runner.model)
         if isinstance(model, APCNN):
             checkpoint['meta']['model_settings'] = read_settings(model)
@@ -144,11 +138,7 @@ class DataCheckHook(Hook):
                 'optim_wrapper.paramwise_cfg.custom_keys has no effect for '
                 f'{key!r}, which is in no name of the parameters of the model.'
             )
-        if is_finished(runner.train_loop):
-            runner.logger.warning(
-                'This run is finished, and nothing is left to train. To go on, give more '
-                'epochs: --cfg-options train_cfg.max_epochs=N'
-            )
+        check_finished(runner)
         self._check_head(runner, train)
         self._check_originals(runner, train)
         self._check_recipes(runner)

@@ -2,8 +2,6 @@
 
 from numbers import Real
 
-from mmengine.optim import OptimWrapperDict
-
 # In the state of a scheduler, but no setting of its own.
 _NO_SETTINGS = (
     'last_step',
@@ -49,21 +47,6 @@ def ignored_settings(runner, checkpoint: dict) -> list:
         keys = [key for key in their if key not in _NO_SETTINGS]
         sentences += _compare(f'param_scheduler {i + 1}', keys, our, their)
     return list(dict.fromkeys(sentences))
-
-
-def lost_gradients(runner, checkpoint: dict) -> int:
-    """Of how many batches the gradients were accumulated, but not yet used.
-
-    A checkpoint does not hold them: the resumed run goes on without.
-
-    Args:
-        runner (Runner): The runner that resumes.
-        checkpoint (dict): The checkpoint that is resumed.
-    """
-    wrappers = runner.optim_wrapper
-    wrappers = wrappers.values() if isinstance(wrappers, OptimWrapperDict) else [wrappers]
-    count = checkpoint['meta'].get('iter', 0)
-    return max(count % getattr(w, '_accumulative_counts', 1) for w in wrappers)
 
 
 def _optimizers(source):

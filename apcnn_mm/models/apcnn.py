@@ -17,6 +17,7 @@ from .backbone_split import find_position, run_backbone, run_onwards, run_until
 from .class_names import ClassNames
 from .original import OriginalBatch, OriginalPictures, cut_and_resize
 from .part_checks import check_configs, check_parts, check_second_look
+from .pretrained import PretrainedBackbone
 from .roi_pyramid import ROIPyramid, ROIPyramidGenerator
 from .stages import BOTH, CASCADE, RAW, REFINED, read_test_cfg
 from .timm_backbone import build_backbone, feature_info
@@ -43,7 +44,7 @@ class Findings(NamedTuple):
 
 
 @MODELS.register_module()
-class APCNN(ClassNames, ImageClassifier):
+class APCNN(ClassNames, PretrainedBackbone, ImageClassifier):
     """Attention pyramid CNN (section 3).
 
     The raw stage classifies the whole image and finds the ROI pyramid. The refined

@@ -6,6 +6,7 @@ import torch
 import torch.nn as nn
 from mmcv.cnn import build_norm_layer
 from mmpretrain.models.heads import ClsHead
+from mmpretrain.models.losses import CrossEntropyLoss
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
@@ -359,11 +360,12 @@ class APCNNHead(ClsHead):
         Raises:
             ValueError: If the loss needs a score for each class, and there are labels.
         """
-        scored = 'gt_score' in data_samples[0]
-        if getattr(self.loss_module, 'use_sigmoid', False) and not scored:
+        binary = isinstance(self.loss_module, CrossEntropyLoss)
+        binary = binary and self.loss_module.use_sigmoid
+        if binary and 'gt_score' not in data_samples[0]:
             raise ValueError(
-                'head.loss.use_sigmoid=True needs a score for each class, as Mixup gives '
-                'them, but the images have one label each. Leave it out.'
+                'head.loss.use_sigmoid=True needs a score for each class, but the images '
+                'have one label each. Set --cfg-options data_preprocessor.to_onehot=True'
             )
         if self.training:
             self.calibrator.reset()

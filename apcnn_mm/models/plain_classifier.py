@@ -6,11 +6,12 @@ from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from .pretrained import PretrainedBackbone
 from .timm_backbone import build_backbone, feature_info
 
 
 @MODELS.register_module()
-class PlainClassifier(ImageClassifier):
+class PlainClassifier(PretrainedBackbone, ImageClassifier):
     """An image classifier on AP-CNN's backbone: "Baseline" in Tables 2 and 6.
 
     Args:

@@ -2,13 +2,15 @@
 
 from typing import List
 
+from torch import Tensor
+
 from .backbone_split import find_position
 from .stages import BOTH
 
 # Of the ROI generator; strides are the backbone's, and all selections select the same.
 _OF_ROIS = ('anchor_sizes', 'topk', 'iou_threshold', 'border', 'center_offset', 'guidance')
 # Of the data preprocessor.
-_OF_INPUTS = ('mean', 'std', 'to_rgb')
+_OF_INPUTS = ('mean', 'std', 'to_rgb', 'pad_size_divisor', 'pad_value')
 
 
 def read_settings(model) -> dict:
@@ -24,10 +26,12 @@ def read_settings(model) -> dict:
         'stages': model.stages,
         **{f'neck.{name}': getattr(model.neck, name) for name in ('spatial', 'channel')},
         'neck.pathway_fusion': model.neck.pathway_fusion,
+        'backbone.style': getattr(model.backbone, 'style', None),  # of ResNets
     }
     for name in _OF_INPUTS:
         value = getattr(model.data_preprocessor, name, None)
-        value = value.flatten().tolist() if hasattr(value, 'flatten') else value
+        if isinstance(value, Tensor):
+            value = [round(number, 4) for number in value.flatten().tolist()]
         settings[f'data_preprocessor.{name}'] = value
     if model.stages == BOTH:
         settings['refine_at'] = find_position(model.backbone, model.refine_at)

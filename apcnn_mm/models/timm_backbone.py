@@ -55,10 +55,7 @@ class NormEvalTIMMBackbone(TIMMBackbone):
 
 
 def build_backbone(config: dict) -> nn.Module:
-    """Build a backbone, which takes no pre-trained weights but its own.
-
-    mmengine would only log the names of what is missing, and train from scratch. A backbone
-    of timm also takes weights under timm's own names.
+    """Build a backbone. One of timm also takes weights under timm's own names.
 
     Args:
         config (dict): Any backbone. A ``TIMMBackbone`` needs ``model_name``,
@@ -73,12 +70,7 @@ def build_backbone(config: dict) -> nn.Module:
     """
     kind = config['type']
     if (MODELS.get(kind) if isinstance(kind, str) else kind) is not TIMMBackbone:
-        backbone = MODELS.build(config)
-        # Layers of normalisation for each output are not in the weights of a classifier.
-        shapes = {key: x.shape for key, x in backbone.named_parameters() if x.dim() > 1}
-        check = partial(_check_pretrained, type(backbone).__name__, shapes)
-        backbone._register_load_state_dict_pre_hook(check)
-        return backbone
+        return MODELS.build(config)
     name = config.get('model_name')
     if config.get('features_only') is not True:
         raise ValueError(
@@ -156,23 +148,6 @@ def list_modules(
     return None
 
 
-def _check_pretrained(backbone_name, shapes, state_dict, prefix, *_):
-    """Of a checkpoint of the whole model, DataCheckHook tells what does not fit.
-
-    Raises:
-        ValueError: If the backbone by itself would get none of the weights, or some behind
-            layers that it has to learn from scratch.
-    """
-    if prefix:
-        return
-    # The last layers may be missing, but not all.
-    names = list(shapes)
-    while names and names[-1] not in state_dict:
-        del names[-1]
-    needed = {name: shapes[name] for name in names or shapes}
-    _check_complete(f'model.backbone ({backbone_name})', needed, state_dict)
-
-
 def _rename(model_name, shapes, state_dict, prefix, *_):
     """Give weights under timm's names those that they have in the backbone.
 
@@ -189,30 +164,15 @@ def _rename(model_name, shapes, state_dict, prefix, *_):
             if own in shapes:
                 state_dict[prefix + _PREFIX + own] = state_dict.pop(key)
                 break
-    own = {
-        key.removeprefix(prefix + _PREFIX): value
-        for key, value in state_dict.items()
-        if key.startswith(prefix + _PREFIX)
-    }
-    _check_complete(f'model.backbone.model_name={model_name!r}', shapes, own, keys[0])
-
-
-def _check_complete(whose, shapes, weights, first=None):
     lacking = [
         name
         for name, shape in shapes.items()
-        if getattr(weights.get(name), 'shape', None) != shape
+        if getattr(state_dict.get(prefix + _PREFIX + name), 'shape', None) != shape
         and not name.endswith('num_batches_tracked')  # which old files have not
     ]
     if lacking:
-        first = first or next(iter(weights), '')
-        way_out = 'Give the weights of this backbone, or none: --cfg-options '
-        way_out += 'model.backbone.init_cfg=None'
-        if first.startswith('backbone.'):  # a file of mmpretrain's
-            way_out = 'Give their prefix: --cfg-options model.backbone.init_cfg.prefix='
-            way_out += 'backbone'
         raise ValueError(
-            f'The weights are not those of {whose}: {len(lacking)} of {len(shapes)} are '
-            f'missing or have another shape, such as {lacking[0]}. They begin with '
-            f'{first}. {way_out}'
+            f'The weights are not those of model.backbone.model_name={model_name!r}: '
+            f'{len(lacking)} of {len(shapes)} are missing or have another shape, such as '
+            f'{lacking[0]}. They begin with {keys[0]}.'
         )

@@ -2,6 +2,7 @@
 
 import pytest
 from mmengine.config import ConfigDict
+from mmpretrain.datasets import KFoldDataset
 from mmpretrain.registry import DATASETS
 
 from apcnn_mm.datasets.holdout import hold_out, left_out
@@ -55,6 +56,14 @@ def test_two_sides(birds, wrapper):
 def test_the_pipeline(birds):
     held_out = left_out(hold_out(WRAPPERS['both'](birds)), [2])
     assert held_out.datasets[0].dataset.pipeline == [2]
+
+
+def test_folds_of_all_spellings(birds):
+    """They are left as they are."""
+    for kind in (KFoldDataset, 'KFoldDataset', 'mmpretrain.KFoldDataset'):
+        fold = ConfigDict(type=kind, num_splits=3, dataset=WRAPPERS['repeated'](birds))
+        assert hold_out(fold) == fold
+        assert left_out(fold, [2]).dataset.dataset.pipeline == [2]
 
 
 def test_seeds(birds):

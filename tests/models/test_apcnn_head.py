@@ -60,7 +60,7 @@ def test_soft_labels():
 
 
 def test_binary_cross_entropy():
-    """Of the scores that Mixup makes of labels; labels themselves are refused."""
+    """Of a score for each class; labels are refused."""
     module = head(loss=dict(type='CrossEntropyLoss', use_sigmoid=True)).eval()
     labels = torch.tensor([0, 3, 2, 4])
     scores = F.one_hot(labels, 5).float()
@@ -72,8 +72,10 @@ def test_binary_cross_entropy():
     losses = module.loss(dict(raw=pyramid()), samples)
     torch.testing.assert_close(losses['loss_raw'], expected)
     samples = [DataSample().set_gt_label(label) for label in labels]
-    with pytest.raises(ValueError, match='use_sigmoid=True needs a score'):
+    with pytest.raises(ValueError, match='needs a score for each class.*to_onehot'):
         module.loss(dict(raw=pyramid()), samples)
+    # Others make scores of labels themselves.
+    head(loss=dict(type='AsymmetricLoss')).loss(dict(raw=pyramid()), samples)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_configs(config):
 def load_into(config, weights):
     model = build_apcnn(config, 'input')
     model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(weights))
-    model.backbone.init_weights()
+    model.init_weights()
     return model.backbone.state_dict()
 
 
@@ -105,7 +105,7 @@ def resnet_weights(tmp_path):
 )
 def test_pretrained_weights_of_another_backbone(other, resnet_weights):
     """mmengine would log what is missing, and train the rest, or all, from scratch."""
-    with pytest.raises(ValueError, match='The weights are not those of model.backbone'):
+    with pytest.raises(ValueError, match='The weights are not those of'):
         load_into(other, resnet_weights)
 
 
@@ -113,7 +113,7 @@ def test_pretrained_weights_of_a_classifier(resnet_weights):
     """As mmpretrain's: the backbone is a part of what the file has."""
     states = {f'backbone.{k}': x for k, x in torch.load(resnet_weights).items()}
     torch.save(states, resnet_weights)
-    with pytest.raises(ValueError, match='20 of 20 are missing.*prefix=backbone'):
+    with pytest.raises(ValueError, match='20 of 20 layers are missing.*prefix=backbone'):
         load_into(dict(type='ResNet', depth=18, out_indices=(1, 2, 3)), resnet_weights)
 
 
@@ -124,6 +124,23 @@ def test_pretrained_weights_of_the_first_layers(resnet_weights):
     torch.save(first, resnet_weights)
     loaded = load_into(config, resnet_weights)
     assert all(torch.equal(loaded[key], x) for key, x in first.items())
+
+
+def test_pretrained_weights_of_the_stem_alone(resnet_weights):
+    states = {'conv1.weight': torch.load(resnet_weights)['conv1.weight']}
+    torch.save(states, resnet_weights)
+    with pytest.raises(ValueError, match='19 of 20 layers are missing'):
+        load_into(dict(type='ResNet', depth=18, out_indices=(1, 2, 3)), resnet_weights)
+
+
+def test_a_part_of_the_weights_by_hand(resnet_weights):
+    """In Python, who loads them looks after them."""
+    config = dict(type='ResNet', depth=18, out_indices=(1, 2, 3))
+    stem = torch.load(resnet_weights)['conv1.weight']
+    model = build_apcnn(config, 'input')
+    model.init_weights()
+    model.backbone.load_state_dict({'conv1.weight': stem}, strict=False)
+    assert torch.equal(model.backbone.conv1.weight, stem)
 
 
 def test_pretrained_weights_without_the_norms_of_outputs(tmp_path):

@@ -3,11 +3,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmpretrain.registry import DATASETS
 from PIL import Image
 
 from apcnn_mm.apis import APCNNInferencer
+from apcnn_mm.datasets.holdout import hold_out
 from tools import calibrate as script
 from tools import predict, test, train
 
@@ -133,6 +134,16 @@ def test_images_that_were_left_out(run_main, trained, calibrate, tmp_path, monke
         '--accept', 0.5, config=path, checkpoint=tmp_path / 'run/epoch_1.pth'
     )
     assert 'On these 3 images' in text
+
+
+def test_left_out_of_one_part_of_the_training_alone(trained):
+    """Joined data sets with the same images: the model is trained on what it left out."""
+    config = Config.fromfile(trained.work_dir / 'apcnn_r18_minibirds.py')
+    birds = config.train_dataloader.dataset
+    joined = ConfigDict(type='ConcatDataset', datasets=[birds, dict(birds, indices=10)])
+    config.train_dataloader.dataset = hold_out(joined)
+    with pytest.raises(ValueError, match='left out are in another part .*jpg'):
+        script.choose_images(config, seed=0)
 
 
 def test_the_share_of_the_training_images_is_seeded(trained):
