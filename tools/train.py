@@ -5,10 +5,12 @@ import glob
 import logging
 import os
 import os.path as osp
+from contextlib import contextmanager
 from urllib.error import URLError
 
 import _script
 from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -24,6 +26,7 @@ from apcnn_mm.launch import (
     set_in_dataloaders,
 )
 from apcnn_mm.misspelt import check_optimizer, find_misspelt
+from apcnn_runtime.files import replacing
 
 
 def parse_args():
@@ -141,6 +144,38 @@ def check_resume(cfg):
             )
 
 
+class FirstStep(Hook):
+    """Knows whether a training has begun."""
+
+    begun = False
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.begun = True
+
+
+@contextmanager
+def keeping_config(cfg):
+    """Put the config of an earlier run back, where mmengine has written over it in vain.
+
+    It belongs to the checkpoints beside it, which a run that is refused does not change.
+
+    Yields:
+        FirstStep: A hook for the runner.
+    """
+    path = osp.join(cfg.work_dir, osp.basename(cfg.filename))
+    earlier = None
+    if is_main_process() and osp.isfile(path):
+        with open(path, 'rb') as file:
+            earlier = file.read()
+    first_step = FirstStep()
+    try:
+        yield first_step
+    finally:
+        if earlier is not None and not first_step.begun:
+            with replacing(path) as temporary, open(temporary, 'wb') as file:
+                file.write(earlier)
+
+
 def train(cfg):
     """Train, and say what to do where pre-trained weights are missing."""
     init_cfg = cfg.model.get('backbone', {}).get('init_cfg') or []
@@ -154,12 +189,15 @@ def train(cfg):
     )
     if pretrained and '://' not in pretrained and not osp.isfile(pretrained):
         raise FileNotFoundError(way_out)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    if runner.train_loop is not None:
-        # Without batches, mmengine's schedules fail before DataCheckHook can say why.
-        check_batches(runner.train_loop.dataloader, runner.model)
     try:
-        runner.train()
+        with keeping_config(cfg) as first_step:
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+            runner.register_hook(first_step)
+            if runner.train_loop is not None:
+                # Without batches, mmengine's schedules fail before DataCheckHook can say
+                # why.
+                check_batches(runner.train_loop.dataloader, runner.model)
+            runner.train()
     except URLError as error:
         raise ConnectionError(f'{way_out} ({error})') from error
     except KeyboardInterrupt:

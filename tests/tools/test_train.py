@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +49,29 @@ def test_resumed_run_equals_the_unbroken_one(trained, tmp_path):
     ]
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), name
+
+
+def test_a_run_that_is_refused_keeps_the_config(run_main, trained, tmp_path):
+    """mmengine has written its own by then, but the checkpoints are those of the first."""
+    run = shutil.copytree(trained.work_dir, tmp_path / 'run')
+    config = run / 'apcnn_r18_minibirds.py'
+    before = config.read_text()
+    options = ['train_dataloader.dataset.indices=10', 'train_dataloader.num_workers=0']
+    for resume, error in [(['--resume'], '18 images'), ([], 'no checkpoint')]:
+        more = [] if resume else ['resume=True', 'load_from=/no checkpoint.pth']
+        done = run_main(
+            *(script, CONFIG, '--work-dir', run, *resume),
+            *('--cfg-options', *trained.options, *options, *more),
+        )
+        assert done.returncode != 0 and error in done.stderr
+        assert config.read_text() == before
+    # Nothing left to train.
+    finished = ['--resume', '--cfg-options', *trained.options, 'train_cfg.max_epochs=5']
+    assert run_main(script, CONFIG, '--work-dir', run, *finished).returncode == 0
+    assert config.read_text() == before
+    longer = ['--resume', '--cfg-options', *trained.options, 'train_cfg.max_epochs=6']
+    assert run_main(script, CONFIG, '--work-dir', run, *longer).returncode == 0
+    assert 'max_epochs=6' in config.read_text()
 
 
 def test_own_folder(run_main, tmp_path):
