@@ -24,8 +24,8 @@ from mmpretrain.registry import DATASETS
 
 from apcnn_mm.apis import APCNNInferencer
 from apcnn_mm.arguments import check_number
-from apcnn_mm.datasets.holdout import hold_out, left_out
-from apcnn_mm.datasets.splits import Split, pipelines
+from apcnn_mm.datasets.holdout import choose_images
+from apcnn_mm.datasets.splits import pipelines
 from apcnn_mm.evaluation.calibration import (
     auroc,
     expected_calibration_error,
@@ -84,47 +84,6 @@ def parse_args():
     return args
 
 
-def choose_images(cfg, seed):
-    """Choose the images to calibrate with.
-
-    Args:
-        cfg (Config): A config.
-        seed (int): Of the share of the training images.
-
-    Returns:
-        tuple[dict, str, bool]: The config of a data set, which has the test pipeline, what
-        there is to say about it, and whether the model was trained on it.
-    """
-    test, val = (
-        cfg.test_dataloader.dataset,
-        (cfg.get('val_dataloader') or {}).get('dataset'),
-    )
-    if val is not None and not image_paths(val) & image_paths(test):
-        return dict(val, pipeline=test.pipeline), 'The validation split.', False
-    said = 'There is no validation split'
-    if val is not None:
-        said = 'Validation and test have the same images, which are for the test'
-    train = cfg.train_dataloader.dataset
-    held_out = hold_out(train, seed)
-    chosen = left_out(held_out, test.pipeline)
-    if held_out != train:
-        return chosen, f'{said}. A fifth of the training images.\n{SEEN}', True
-    trained_on = image_paths(chosen) & image_paths(train)
-    if trained_on:
-        raise ValueError(
-            f'{len(trained_on)} of the training images that were left out are in another '
-            f'part of the training data, such as {min(trained_on)}. Join data sets that '
-            'have no images in common.'
-        )
-    return chosen, f'{said}. The training images that were left out of the training.', False
-
-
-def image_paths(dataset):
-    dataset = DATASETS.build(dataset)
-    samples = [dataset.get_data_info(i) for i in range(len(dataset))]
-    return set(Split('', dataset, samples).paths)
-
-
 def classify(model, dataset, loader):
     """The logits of all images.
 
@@ -167,8 +126,10 @@ def main():
     cfg = load_config(args.config, args.cfg_options)
     inferencer = APCNNInferencer(cfg, args.checkpoint, device=args.device)
     model = inferencer.model
-    chosen, said, seen = choose_images(cfg, args.seed)
-    print(said)
+    checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
+    meta = dict(checkpoint.get('meta') or {})
+    chosen, said, seen = choose_images(cfg, meta, args.seed)
+    print(f'{said}\n{SEEN}' if seen else said)
     dataset, strangers = DATASETS.build(chosen), None
     if args.strangers is not None:
         pipeline = cfg.test_dataloader.dataset.pipeline
@@ -199,8 +160,6 @@ def main():
         f'Images with a novelty ({args.score}) up to {calibrator.threshold:.4g} are '
         f'accepted: at least {100 * args.accept:g} % of those of known classes.'
     )
-    checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
-    meta = dict(checkpoint.get('meta') or {})
     meta['calibration'] = dict(
         stage=model.test_stage, score=args.score, accept=args.accept, images=len(labels)
     )

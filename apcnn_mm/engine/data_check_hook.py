@@ -7,7 +7,7 @@ from mmpretrain.evaluation import Accuracy
 from mmpretrain.registry import HOOKS
 
 from ..datasets import Strangers
-from ..datasets.splits import pipelines
+from ..datasets.splits import fingerprint, pipelines
 from ..evaluation import ObjectLocalization
 from ..geometry import (
     KEEPING,
@@ -88,7 +88,7 @@ class DataCheckHook(Hook):
             train = runner.train_dataloader.dataset
             self._check_head(runner, train)
             self._check_names(train, self._trained_classes, 'the checkpoint to resume')
-            self._check_number(runner, train, meta.get('train_images'))
+            self._check_images(runner, train, meta.get('train_data'))
             self._check_layers(runner)
             for sentence in self._differences:
                 runner.logger.warning(sentence)
@@ -106,7 +106,7 @@ class DataCheckHook(Hook):
         model = unwrapped(runner.model)
         if isinstance(model, APCNN):
             checkpoint['meta']['model_settings'] = read_settings(model)
-        checkpoint['meta']['train_images'] = len(runner.train_dataloader.dataset)
+        checkpoint['meta']['train_data'] = fingerprint(runner.train_dataloader.dataset)
 
     def before_train(self, runner):
         """The head, the training data and the validation data must agree.
@@ -194,13 +194,15 @@ class DataCheckHook(Hook):
             )
 
     @staticmethod
-    def _check_number(runner, dataset, images):
-        if images not in (None, len(dataset)):
+    def _check_images(runner, dataset, trained):
+        now = fingerprint(dataset)
+        if trained not in (None, now):
             raise ValueError(
-                f'{runner._load_from} was trained with {images} images, but now '
-                f'{describe(dataset)} has {len(dataset)}. Resume with the same --holdout '
-                'and data, or start a new run from the weights: load_from='
-                f'{runner._load_from} without resume, in another work directory.'
+                f'{runner._load_from} was trained with {trained["images"]} images, but '
+                f'now {describe(dataset)} has {now["images"]}, which are not the same. '
+                'Resume with the same --holdout and data, or start a new run from the '
+                f'weights: load_from={runner._load_from} without resume, in another work '
+                'directory.'
             )
 
     def _check_layers(self, runner):

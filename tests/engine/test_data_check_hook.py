@@ -364,5 +364,5 @@ def test_resuming_with_other_classes(trained, tmp_path, change):
 
 def test_resuming_with_other_images(trained, tmp_path):
     """Those that --holdout had left out would be trained on, and calibrated with."""
-    with pytest.raises(ValueError, match='18 images, but now .* has 10. .*--holdout'):
+    with pytest.raises(ValueError, match='18 images, but now .* has 10, .*--holdout'):
         resume(trained, tmp_path, **{'train_dataloader.dataset.indices': 10})

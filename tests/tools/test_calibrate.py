@@ -8,7 +8,7 @@ from mmpretrain.registry import DATASETS
 from PIL import Image
 
 from apcnn_mm.apis import APCNNInferencer
-from apcnn_mm.datasets.holdout import hold_out
+from apcnn_mm.datasets.holdout import choose_images, hold_out, image_paths
 from tools import calibrate as script
 from tools import predict, test, train
 
@@ -119,13 +119,13 @@ def test_images_that_were_left_out(run_main, trained, calibrate, tmp_path, monke
     assert done.returncode == 0, done.stderr[-3000:]
     (path,) = (tmp_path / 'run').glob('*.py')
     config = Config.fromfile(path)
-    chosen, said, seen = script.choose_images(config, seed=7)
+    chosen, said, seen = choose_images(config, {}, seed=7)
     assert 'left out of the training' in said and not seen
     assert chosen.dataset.pipeline == config.test_dataloader.dataset.pipeline
-    left_out = script.image_paths(chosen)
-    trained_on = script.image_paths(config.train_dataloader.dataset)
+    left_out = image_paths(chosen)
+    trained_on = image_paths(config.train_dataloader.dataset)
     assert len(left_out) == 3 and len(trained_on) == 15 and not left_out & trained_on
-    assert not left_out & script.image_paths(config.test_dataloader.dataset)
+    assert not left_out & image_paths(config.test_dataloader.dataset)
     # Again with the saved config: not a fifth of the rest.
     monkeypatch.setattr('sys.argv', ['train.py', str(path), '--holdout'])
     again = train.read_config(train.parse_args())
@@ -134,6 +134,9 @@ def test_images_that_were_left_out(run_main, trained, calibrate, tmp_path, monke
         '--accept', 0.5, config=path, checkpoint=tmp_path / 'run/epoch_1.pth'
     )
     assert 'On these 3 images' in text
+    # One of another training in the same work directory.
+    with pytest.raises(AssertionError, match='of another training .*with 18 images'):
+        calibrate('--accept', 0.5, config=path)
 
 
 def test_left_out_of_one_part_of_the_training_alone(trained):
@@ -143,14 +146,12 @@ def test_left_out_of_one_part_of_the_training_alone(trained):
     joined = ConfigDict(type='ConcatDataset', datasets=[birds, dict(birds, indices=10)])
     config.train_dataloader.dataset = hold_out(joined)
     with pytest.raises(ValueError, match='left out are in another part .*jpg'):
-        script.choose_images(config, seed=0)
+        choose_images(config, {})
 
 
 def test_the_share_of_the_training_images_is_seeded(trained):
     config = Config.fromfile(trained.work_dir / 'apcnn_r18_minibirds.py')
-    shares = [
-        script.image_paths(script.choose_images(config, seed)[0]) for seed in (0, 0, 1)
-    ]
+    shares = [image_paths(choose_images(config, {}, seed)[0]) for seed in (0, 0, 1)]
     assert shares[0] == shares[1] != shares[2]
 
 
