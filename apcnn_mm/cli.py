@@ -33,6 +33,18 @@ def app():
     _run('app')
 
 
+def split():
+    _run('split_dataset')
+
+
+def calibrate():
+    _run('calibrate')
+
+
+def export():
+    _run('deployment/export')
+
+
 def _run(name):
     # As Python itself does for `python tools/train.py`.
     sys.path[0] = str(MIM / 'tools')

@@ -166,12 +166,17 @@ def list_folder(folder: str) -> Tuple[List[str], Optional[str]]:
             f'There are no images in {os.path.abspath(folder)}. Expected are files with '
             f'{", ".join(IMAGE_EXTENSIONS)}.'
         )
-    note = None
-    if found.hidden or found.others:
-        note = (
-            f'{os.path.abspath(folder)}: {len(found.hidden)} hidden files and folders are '
-            f'left out, {len(found.others)} files there are no images by their names.'
+    left_out = []
+    if found.hidden:
+        left_out.append(f'{len(found.hidden)} hidden (such as {found.hidden[0]})')
+    if found.others:
+        left_out.append(
+            f'{len(found.others)} that are no images by their names (such as '
+            f'{found.others[0]}; images end in {", ".join(IMAGE_EXTENSIONS)})'
         )
+    note = None
+    if left_out:
+        note = f'{os.path.abspath(folder)}: left out are files, {" and ".join(left_out)}.'
     return [os.path.join(folder, name) for name in names], note
 
 

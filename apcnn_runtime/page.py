@@ -251,4 +251,9 @@ def launch(model: Model, top_k: int, host: str, port: int):
         if hasattr(signal, name):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), signal.default_int_handler)
     page = build_page(Answers(model, top_k))
-    page.launch(server_name=host, server_port=port, **LAUNCH)
+    # Not gradio's own words, which advertise a public link.
+    page.launch(
+        **LAUNCH, server_name=host, server_port=port, quiet=True, prevent_thread_lock=True
+    )
+    print(f'The page is open: {page.local_url} (Ctrl-C ends it)', flush=True)
+    page.block_thread()

@@ -12,6 +12,7 @@ novelty finds them, to choose one by ``--score``.
 """
 
 import argparse
+import math
 import os.path as osp
 import sys
 
@@ -25,7 +26,7 @@ from mmpretrain.registry import DATASETS
 from apcnn_mm.apis import APCNNInferencer
 from apcnn_mm.arguments import check_number
 from apcnn_mm.datasets.holdout import choose_images
-from apcnn_mm.datasets.splits import pipelines
+from apcnn_mm.datasets.splits import open_picture, pipelines
 from apcnn_mm.evaluation.calibration import (
     auroc,
     expected_calibration_error,
@@ -34,6 +35,7 @@ from apcnn_mm.evaluation.calibration import (
 from apcnn_mm.geometry import gives_one_size
 from apcnn_mm.launch import add_arguments, load_config, typed_options
 from apcnn_mm.models.calibrator import COLDEST, SCORES
+from apcnn_mm.models.stages import CASCADE
 from apcnn_runtime.files import check_writable, replacing
 
 SEEN = """\
@@ -111,6 +113,20 @@ def classify(model, dataset, loader):
     return torch.cat(logits, dim=1), torch.cat(labels)
 
 
+def leave_out_broken(strangers):
+    """The pictures that can be read; the others are told."""
+    broken = {}
+    for i in range(len(strangers)):
+        path = strangers.get_data_info(i)['img_path']
+        error = open_picture(strangers.pipeline.transforms[0], path).error
+        if error is not None:
+            broken[i] = error
+    if broken:
+        first = next(iter(broken.values()))
+        print(f'{len(broken)} of the strangers cannot be read, such as: {first}')
+    return strangers.get_subset([i for i in range(len(strangers)) if i not in broken])
+
+
 def describe(logits, labels, temperature):
     """The calibration of the probabilities, in words."""
     log_probs = (logits.mean(dim=0) / temperature).log_softmax(dim=-1)
@@ -126,6 +142,12 @@ def main():
     cfg = load_config(args.config, args.cfg_options)
     inferencer = APCNNInferencer(cfg, args.checkpoint, device=args.device)
     model = inferencer.model
+    if model.test_stage == CASCADE:
+        sys.exit(
+            'A cascade has the calibration of both stages: leave out '
+            'model.test_cfg.stage=cascade here, and find its threshold afterwards '
+            '(tools/analysis/tune_cascade.py).'
+        )
     checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
     meta = dict(checkpoint.get('meta') or {})
     chosen, said, seen = choose_images(cfg, meta, args.seed)
@@ -136,6 +158,7 @@ def main():
         strangers = DATASETS.build(
             dict(type='Strangers', data_root=args.strangers, pipeline=pipeline)
         )
+        strangers = leave_out_broken(strangers)
     names = list(dataset.metainfo.get('classes') or ())
     if inferencer.classes is not None and names != list(inferencer.classes):
         raise ValueError(
@@ -149,7 +172,8 @@ def main():
         coldest = 1.0 if seen else COLDEST
         calibrator.fit(logits, labels, args.score, args.accept, coldest)
     except ValueError as error:
-        sys.exit(str(error))
+        most = math.floor(100 * len(labels) / (len(labels) + 1)) / 100
+        sys.exit(f'{error} With these, at most --accept {most:g}')
     temperature = calibrator.temperature.item()
     print(f'\nOn these {len(labels)} images:')
     print(f'    before: {before}')

@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import get_torchvision_models
 
 from apcnn_mm.datasets.holdout import hold_out
 from apcnn_mm.engine.loop_check import check_batches
@@ -134,9 +135,20 @@ def check_resume(cfg):
             'epoch_20.pth, or go on with its run: --resume --work-dir '
             f'{cfg.load_from}'
         )
+    checkpoints = glob.glob(osp.join(glob.escape(cfg.work_dir), '*.pth'))
+    if checkpoints and not cfg.get('resume'):
+        names = ', '.join(sorted(map(osp.basename, checkpoints)))
+        print_log(
+            f'{osp.abspath(cfg.work_dir)} has checkpoints of another training: {names}. '
+            'This one starts anew, and writes over them where the names are the same: do '
+            'not take the others for its own. To go on instead: --resume. To keep them '
+            'apart: --work-dir.',
+            logger='current',
+            level=logging.WARNING,
+        )
     if cfg.get('resume') and cfg.get('load_from') is None:
         # mmengine would start over in silence.
-        if not glob.glob(osp.join(glob.escape(cfg.work_dir), '*.pth')):
+        if not checkpoints:
             raise FileNotFoundError(
                 f'--resume: there is no checkpoint in {osp.abspath(cfg.work_dir)}. Give '
                 'its path (--resume FILE), the directory of the run (--work-dir), or '
@@ -184,8 +196,8 @@ def train(cfg):
     pretrained = next(filter(None, files), None)
     way_out = (
         f'The pre-trained weights of the backbone, {pretrained}, are missing. Download '
-        'them where there is a network, and give the file: --cfg-options '
-        'model.backbone.init_cfg.checkpoint=/path/to/the/file'
+        f'them where there is a network{_address(pretrained)}, and give the file: '
+        '--cfg-options model.backbone.init_cfg.checkpoint=/path/to/the/file'
     )
     if pretrained and '://' not in pretrained and not osp.isfile(pretrained):
         raise FileNotFoundError(way_out)
@@ -204,6 +216,16 @@ def train(cfg):
         raise KeyboardInterrupt(
             '--resume goes on from the last checkpoint, where there is one.'
         ) from None
+
+
+def _address(pretrained):
+    """Where to find weights that are known by a name, in words."""
+    scheme, _, name = str(pretrained).partition('://')
+    if scheme == 'torchvision':
+        return f' ({get_torchvision_models()[name]})'
+    if scheme == 'timm':
+        return f' (model.safetensors on https://huggingface.co/timm/{name})'
+    return ''
 
 
 def print_next(cfg):

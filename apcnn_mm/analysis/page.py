@@ -288,7 +288,7 @@ def _describe_pair(pair, names, evaluation, answers, confusions, gallery):
 
 
 def _disagreements(names, evaluation, answers, gallery):
-    """The pictures about which the stages disagree, and both are sure."""
+    """The pictures about which the stages disagree, the surest first."""
     if len(evaluation.stages) < 2:
         return []
     raw, refined = evaluation.stages['raw'], evaluation.stages['refined']

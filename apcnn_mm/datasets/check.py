@@ -127,7 +127,8 @@ def check_batch(train: Split, loader: dict, model: dict):
     if loader.get('drop_last') and len(train.samples) < loader.batch_size:
         yield (
             f'train in {train.root} has {len(train.samples)} images, which do not fill a '
-            f'batch of {loader.batch_size}: set --cfg-options train_dataloader.batch_size'
+            f'batch of {loader.batch_size}: set --cfg-options '
+            f'train_dataloader.batch_size={max(2, len(train.samples))}'
         )
 
 

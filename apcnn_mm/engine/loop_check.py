@@ -35,8 +35,8 @@ def check_batches(loader, model):
     if len(loader) == 0:
         raise ValueError(
             f'{describe(loader.dataset)} has {len(loader.dataset)} images, which '
-            f'do not fill a batch of {batch} (for each device). Set --cfg-options '
-            'train_dataloader.batch_size to a smaller number, at least 2.'
+            f'do not fill a batch of {batch} (for each device). Give more images, or set '
+            f'--cfg-options train_dataloader.batch_size={max(2, images)}'
         )
     model = unwrapped(model)
     last = images % batch or batch

@@ -5,7 +5,7 @@ from typing import List
 from torch import Tensor
 
 from .backbone_split import find_position
-from .stages import BOTH
+from .stages import BOTH, CASCADE
 
 # Of the ROI generator; strides are the backbone's, and all selections select the same.
 _OF_ROIS = ('anchor_sizes', 'topk', 'iou_threshold', 'border', 'center_offset', 'guidance')
@@ -67,7 +67,8 @@ def find_differences(meta: dict, model) -> List[str]:
             'directory, if this is not on purpose.'
         )
     stage = meta.get('calibration', {}).get('stage', model.test_stage)
-    if stage != model.test_stage:
+    # The confidence that a cascade's threshold is for is a calibrated one.
+    if stage != (BOTH if model.test_stage == CASCADE else model.test_stage):
         sentences.append(
             f'The checkpoint was calibrated for model.test_cfg.stage={stage!r}, but it is '
             f'{model.test_stage!r} now: its probabilities and its threshold are for other '

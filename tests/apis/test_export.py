@@ -132,7 +132,13 @@ def test_a_second_look_at_the_originals(trained, pictures, tmp_path, run_main, m
         image.save(pictures / f'{name}.png')
     monkeypatch.setenv('ABLATION_BASE', str(trained.work_dir / 'apcnn_r18_minibirds.py'))
     model = ['configs/ablation/refine_original.py', trained.checkpoint]
-    options = ['--cfg-options', 'original_size=200', 'model.roi_generator.topk=(1,1,1)']
+    pipeline = 'test_dataloader.dataset.pipeline'
+    options = [
+        '--cfg-options',
+        f'{pipeline}.0.scale_hint=200',
+        f'{pipeline}.1.max_size=200',
+    ]
+    options += ['model.roi_generator.topk=(1,1,1)']
     options += ['model.test_cfg.stage=cascade', 'model.test_cfg.threshold=1']
     done = run_main(script, *model, '--out', tmp_path / 'model.onnx', *options)
     assert done.returncode == 0, done.stderr
@@ -221,6 +227,14 @@ def test_mistakes_of_predict_onnx(exported, pictures, tmp_path, run_main):
         done = run_main(predict_onnx, tmp_path / 'list.txt', exported, '--out', out)
         assert done.returncode == 0 and len(read(out)) == 1
     assert '1 images are in' in done.stdout
+    for _ in range(2):
+        table = tmp_path / 'out.csv'
+        done = run_main(predict_onnx, tmp_path / 'list.txt', exported, '--out', table)
+        assert done.returncode == 0 and len(table.read_text().splitlines()) == 2
+    assert read(tmp_path / 'out.csv.jsonl') == read(out)
+    (tmp_path / 'out.csv.jsonl').unlink()
+    done = run_main(predict_onnx, tmp_path / 'list.txt', exported, '--out', table)
+    assert done.returncode == 2 and 'is there already' in done.stderr
 
 
 STAGE_OUTPUTS = dict(

@@ -172,12 +172,11 @@ def test_strangers(calibrate, with_validation, tmp_path):
         assert ('--score' in line) == (name == 'energy')
     (tmp_path / 'calibrated.pth').unlink()
     (tmp_path / 'strangers' / 'broken.jpg').write_text('no picture')
-    with pytest.raises(AssertionError, match='broken.jpg is truncated'):
-        calibrate(
-            *('--accept', 0.9, '--strangers', tmp_path / 'strangers'),
-            config=with_validation,
-        )
-    assert (tmp_path / 'calibrated.pth').exists()  # it does not need them
+    text, _ = calibrate(
+        *('--accept', 0.9, '--strangers', tmp_path / 'strangers'), config=with_validation
+    )
+    assert '1 of the strangers cannot be read' in text and 'broken.jpg' in text
+    assert '5 strangers' in text
 
 
 def test_joined_with_strangers(trained, with_validation, run_main, tmp_path):
@@ -235,6 +234,17 @@ def test_another_stage(calibrate, with_validation, run_main, tmp_path):
         *('model.test_cfg.stage=raw', 'test_dataloader.num_workers=0'),
     )
     assert "was calibrated for model.test_cfg.stage='both'" in done.stdout + done.stderr
+    # A cascade has that of both stages.
+    cascade = ['model.test_cfg.stage=cascade', 'model.test_cfg.threshold=0.5']
+    cascade.append('test_dataloader.num_workers=0')
+    done = run_main(
+        *(test, with_validation, tmp_path / 'calibrated.pth'),
+        *('--work-dir', tmp_path / 'work', '--cfg-options', *cascade),
+    )
+    assert done.returncode == 0 and 'was calibrated for' not in done.stdout + done.stderr
+    arguments = ['--out', tmp_path / 'out.pth', '--cfg-options', *cascade]
+    done = run_main(script, with_validation, tmp_path / 'calibrated.pth', *arguments)
+    assert done.returncode == 1 and 'has the calibration of both stages' in done.stderr
 
 
 def test_mistakes(run_main, trained, tmp_path):
@@ -257,5 +267,9 @@ def test_mistakes(run_main, trained, tmp_path):
     assert done.returncode == 1 and 'no images in' in done.stderr
     assert 'ETA' not in done.stderr  # nothing was classified
     done = run('--out', out, '--cfg-options', 'test_dataloader.num_workers=0')
-    assert done.returncode == 1 and 'at least 19' in done.stderr
+    assert (
+        done.returncode == 1
+        and 'at least 19' in done.stderr
+        and '--accept 0.75' in done.stderr
+    )
     assert not out.exists()

@@ -309,7 +309,7 @@ def test_hostile_folders(predict, pictures, tmp_path, monkeypatch):
     (pictures / '.hidden.jpg').write_bytes((pictures / '0.JPG').read_bytes())
     status, _ = predict(pictures, tmp_path / 'out.jsonl')
     assert status == 0
-    assert len(warnings) == 1 and '1 hidden files and folders are left out' in warnings[0]
+    assert len(warnings) == 1 and 'left out are files, 1 hidden' in warnings[0]
     lines = {
         os.path.relpath(line['image'], pictures): line
         for line in read(tmp_path / 'out.jsonl')

@@ -65,6 +65,14 @@ def test_a_run_that_is_refused_keeps_the_config(run_main, trained, tmp_path):
         )
         assert done.returncode != 0 and error in done.stderr
         assert config.read_text() == before
+        said = done.stdout + done.stderr
+        assert 'has checkpoints of another training' not in said
+    done = run_main(
+        *(script, CONFIG, '--work-dir', run),
+        *('--cfg-options', *trained.options, 'train_dataloader.dataset.indices=1'),
+    )
+    assert 'has checkpoints of another training: best_' in done.stdout + done.stderr
+    assert done.returncode != 0 and config.read_text() == before
     # Nothing left to train.
     finished = ['--resume', '--cfg-options', *trained.options, 'train_cfg.max_epochs=5']
     assert run_main(script, CONFIG, '--work-dir', run, *finished).returncode == 0
@@ -72,6 +80,16 @@ def test_a_run_that_is_refused_keeps_the_config(run_main, trained, tmp_path):
     longer = ['--resume', '--cfg-options', *trained.options, 'train_cfg.max_epochs=6']
     assert run_main(script, CONFIG, '--work-dir', run, *longer).returncode == 0
     assert 'max_epochs=6' in config.read_text()
+
+
+def test_addresses_of_weights():
+    """What is known by a name alone can be downloaded elsewhere."""
+    assert 'https://download.pytorch.org/models/resnet50' in script._address(
+        'torchvision://resnet50'
+    )
+    address = script._address('timm://regnety_120.sw_in12k_ft_in1k')
+    assert 'https://huggingface.co/timm/regnety_120.sw_in12k_ft_in1k' in address
+    assert script._address('https://example.org/weights.pth') == ''
 
 
 def test_own_folder(run_main, tmp_path):

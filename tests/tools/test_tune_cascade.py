@@ -60,7 +60,8 @@ def test_table_plot_and_what_the_model_then_does(run_main, trained, tmp_path):
     assert (shares[0], shares[-1]) == (0, 100)
     assert costs == sorted(costs)
     assert Image.open(tmp_path / 'curve.png').size == (900, 600)
-    (picked,) = re.findall(r'test_cfg.threshold=([\d.]+)', done.stdout)
+    assert 'test_cfg.stage=' in done.stdout.splitlines()[-1]
+    (picked,) = re.findall(r'^ *(\d\.\d{4}) .*picked', done.stdout, re.M)
     assert float(picked) in thresholds
     assert accuracies[thresholds.index(float(picked))] >= accuracies[-1] - 20
 

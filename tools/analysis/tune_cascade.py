@@ -2,7 +2,8 @@
 
     python tools/analysis/tune_cascade.py CONFIG CHECKPOINT --plot cascade.png
 
-It predicts the validation images with both stages, and tells for each threshold of the raw
+It predicts the validation images, or those that ``train.py --holdout`` has left out, with
+both stages, and tells for each threshold of the raw
 stage's confidence the share of images below it, which a cascade refines, the accuracy and
 the multiply-adds of convolutions and linear layers. Picked is the smallest threshold from
 which on no accuracy is more than --max-loss points below that of both stages.
@@ -20,11 +21,12 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from analysis.get_complexity import count_multiply_adds  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
+from mmengine.runner import CheckpointLoader, Runner  # noqa: E402
 from mmengine.utils import track_iter_progress  # noqa: E402
 
 from apcnn_mm.apis import APCNNInferencer  # noqa: E402
 from apcnn_mm.arguments import check_number  # noqa: E402
+from apcnn_mm.datasets.holdout import choose_images  # noqa: E402
 from apcnn_mm.launch import add_arguments, load_config  # noqa: E402
 from apcnn_runtime.files import check_writable  # noqa: E402
 
@@ -172,15 +174,18 @@ def main():
     if cfg.model.get('stages', 'both') != 'both':
         sys.exit('A cascade needs two stages, but the config has model.stages="raw".')
     cfg.model.test_cfg = dict(stage='both')
-    images, test_images = cfg.val_dataloader.dataset, cfg.test_dataloader.dataset
-    if images == test_images:
-        print(
+    model = APCNNInferencer(cfg, args.checkpoint, device=args.device).model
+    checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
+    images, said, seen = choose_images(cfg, checkpoint.get('meta') or {})
+    if seen:
+        images = cfg.val_dataloader.dataset
+        said = (
             'The validation images of this config are also its test images: the accuracy '
             'of the cascade on them is no longer one of unseen images. For a clean '
-            'choice, hold a share of the training images out (docs/deployment.md).'
+            'choice, train with --holdout (docs/trust.md).'
         )
-    model = APCNNInferencer(cfg, args.checkpoint, device=args.device).model
-    loader = Runner.build_dataloader(cfg.val_dataloader)
+    print(said)
+    loader = Runner.build_dataloader({**cfg.val_dataloader, 'dataset': images})
     curve = cascade_curve(*predict(model, loader))
     chosen = pick(curve, args.max_loss)
 
@@ -200,10 +205,16 @@ def main():
     if args.plot:
         plot(curve, chosen, multiply_adds, args.plot)
         print(f'The curve: {osp.abspath(args.plot)}')
-    print(
-        'Predict with --cfg-options model.test_cfg.stage=cascade '
-        f'model.test_cfg.threshold={curve.thresholds[chosen]:.{DIGITS}f}'
-    )
+    if curve.thresholds[chosen] == 0:
+        print(
+            f'On these {count} images the refined stage gains nothing: predict with '
+            '--cfg-options model.test_cfg.stage=raw'
+        )
+    else:
+        print(
+            'Predict with --cfg-options model.test_cfg.stage=cascade '
+            f'model.test_cfg.threshold={curve.thresholds[chosen]:.{DIGITS}f}'
+        )
 
 
 if __name__ == '__main__':

@@ -21,6 +21,7 @@ from apcnn_runtime.predictions import (  # noqa: E402
     digest_file,
     digest_input,
     tell_outcome,
+    write_table,
 )
 
 
@@ -28,7 +29,11 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('input', help='an image, a folder, or a text file with paths')
     parser.add_argument('model', help='the ONNX file of tools/deployment/export.py')
-    parser.add_argument('--out', required=True, help='the file to write')
+    parser.add_argument(
+        '--out',
+        required=True,
+        help='the file to write: JSON lines, or where it ends in .csv a table as well',
+    )
     parser.add_argument('--top-k', type=int, default=5, help='how many classes to tell')
     parser.add_argument('--batch-size', type=int, default=16)
     args = parser.parse_args()
@@ -38,8 +43,15 @@ def parse_args():
         parser.error(f'there is no file {osp.abspath(args.model)}')
     if osp.isdir(args.out):
         parser.error(f'--out must be a file, but {osp.abspath(args.out)} is a folder')
+    args.lines, args.table = args.out, None
     if args.out.lower().endswith('.csv'):
-        parser.error('--out gets JSON lines: call it .jsonl. A table is made by predict.py')
+        args.lines, args.table = f'{args.out}.jsonl', args.out
+        if osp.isfile(args.table) and not osp.isfile(args.lines):
+            parser.error(
+                f'{osp.abspath(args.table)} is there already, but not '
+                f'{osp.abspath(args.lines)}, which it would have been made of. Choose '
+                'another --out or remove it'
+            )
     for option, value in (('--top-k', args.top_k), ('--batch-size', args.batch_size)):
         if value < 1:
             parser.error(f'{option} must be at least 1, not {value}')
@@ -60,7 +72,7 @@ def find_images(path):
 
 def main():
     args = parse_args()
-    output = PredictionFile(args.out)
+    output = PredictionFile(args.lines)
     try:
         images = find_images(args.input)
         model = ONNXModel(args.model)
@@ -84,6 +96,8 @@ def main():
         print('\nStopped by Ctrl-C. The same command goes on from here.', file=sys.stderr)
         sys.exit(130)
     output.join()
+    if args.table is not None:
+        write_table(args.lines, args.table)
     tell_outcome(args.out, number, errors)
 
 
