@@ -194,13 +194,8 @@ def train(cfg):
     entries = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
     files = (entry.get('checkpoint') for entry in entries)
     pretrained = next(filter(None, files), None)
-    way_out = (
-        f'The pre-trained weights of the backbone, {pretrained}, are missing. Download '
-        f'them where there is a network{_address(pretrained)}, and give the file: '
-        '--cfg-options model.backbone.init_cfg.checkpoint=/path/to/the/file'
-    )
     if pretrained and '://' not in pretrained and not osp.isfile(pretrained):
-        raise FileNotFoundError(way_out)
+        raise FileNotFoundError(tell_missing(pretrained))
     try:
         with keeping_config(cfg) as first_step:
             runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
@@ -211,21 +206,26 @@ def train(cfg):
                 check_batches(runner.train_loop.dataloader, runner.model)
             runner.train()
     except URLError as error:
-        raise ConnectionError(f'{way_out} ({error})') from error
+        raise ConnectionError(f'{tell_missing(pretrained)} ({error})') from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             '--resume goes on from the last checkpoint, where there is one.'
         ) from None
 
 
-def _address(pretrained):
-    """Where to find weights that are known by a name, in words."""
+def tell_missing(pretrained):
+    """What to do without the weights, and where those are that have a name alone."""
     scheme, _, name = str(pretrained).partition('://')
+    address = ''
     if scheme == 'torchvision':
-        return f' ({get_torchvision_models()[name]})'
-    if scheme == 'timm':
-        return f' (model.safetensors on https://huggingface.co/timm/{name})'
-    return ''
+        address = f' ({get_torchvision_models().get(name)})'
+    elif scheme == 'timm':
+        address = f' (model.safetensors on https://huggingface.co/timm/{name})'
+    return (
+        f'The pre-trained weights of the backbone, {pretrained}, are missing. Download '
+        f'them where there is a network{address}, and give the file: --cfg-options '
+        'model.backbone.init_cfg.checkpoint=/path/to/the/file'
+    )
 
 
 def print_next(cfg):

@@ -82,14 +82,17 @@ def test_a_run_that_is_refused_keeps_the_config(run_main, trained, tmp_path):
     assert 'max_epochs=6' in config.read_text()
 
 
-def test_addresses_of_weights():
+@pytest.mark.parametrize(
+    'weights, address',
+    [
+        ('torchvision://resnet50', '(https://download.pytorch.org/models/resnet50-'),
+        ('timm://a.b', '(model.safetensors on https://huggingface.co/timm/a.b)'),
+        ('https://example.org/a.pth', 'a network, and'),
+    ],
+)
+def test_addresses_of_weights(weights, address):
     """What is known by a name alone can be downloaded elsewhere."""
-    assert 'https://download.pytorch.org/models/resnet50' in script._address(
-        'torchvision://resnet50'
-    )
-    address = script._address('timm://regnety_120.sw_in12k_ft_in1k')
-    assert 'https://huggingface.co/timm/regnety_120.sw_in12k_ft_in1k' in address
-    assert script._address('https://example.org/weights.pth') == ''
+    assert address in script.tell_missing(weights)
 
 
 def test_own_folder(run_main, tmp_path):
