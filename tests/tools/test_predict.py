@@ -84,7 +84,7 @@ def test_folder(trained, pictures, tmp_path):
         merged = [*boxes[:, :2].min(0), *boxes[:, 2:].max(0)]
         assert line['merged_box'] == pytest.approx(merged)
         assert Image.open(tmp_path / 'drawn' / f'{name}.jpg').size == (64, 64)
-    assert '1 files there are no images' in done.stdout
+    assert 'left out are files, 1 that are no images' in done.stdout
 
 
 def test_a_stopped_run_goes_on(predict, pictures, tmp_path):
