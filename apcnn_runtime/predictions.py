@@ -268,6 +268,25 @@ def _replace(path, lines):
         file.writelines(lines)
 
 
+def lines_of_table(table_path: str) -> str:
+    """The file of predictions that a table is to be made of, beside it.
+
+    Args:
+        table_path (str): The table.
+
+    Raises:
+        ValueError: If the table is there already, without these predictions.
+    """
+    lines_path = f'{table_path}.jsonl'
+    if osp.isfile(table_path) and not osp.isfile(lines_path):
+        raise ValueError(
+            f'{osp.abspath(table_path)} is there already, but not '
+            f'{osp.abspath(lines_path)}, which it would have been made of. Choose '
+            'another --out or remove it'
+        )
+    return lines_path
+
+
 def write_table(lines_path: str, table_path: str):
     """Make a table for spreadsheets, CSV, of a file of predictions.
 

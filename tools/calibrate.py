@@ -18,7 +18,7 @@ import sys
 
 import _script
 import torch
-from mmengine.runner import CheckpointLoader, Runner, save_checkpoint
+from mmengine.runner import Runner, save_checkpoint
 from mmengine.runner.checkpoint import get_state_dict, weights_to_cpu
 from mmengine.utils import track_iter_progress
 from mmpretrain.registry import DATASETS
@@ -148,9 +148,7 @@ def main():
             'model.test_cfg.stage=cascade here, and find its threshold afterwards '
             '(tools/analysis/tune_cascade.py).'
         )
-    checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
-    meta = dict(checkpoint.get('meta') or {})
-    chosen, said, seen = choose_images(cfg, meta, args.seed)
+    chosen, said, seen = choose_images(cfg, inferencer.meta, args.seed)
     print(f'{said}\n{SEEN}' if seen else said)
     dataset, strangers = DATASETS.build(chosen), None
     if args.strangers is not None:
@@ -184,9 +182,10 @@ def main():
         f'Images with a novelty ({args.score}) up to {calibrator.threshold:.4g} are '
         f'accepted: at least {100 * args.accept:g} % of those of known classes.'
     )
-    meta['calibration'] = dict(
+    calibration = dict(
         stage=model.test_stage, score=args.score, accept=args.accept, images=len(labels)
     )
+    meta = {**inferencer.meta, 'calibration': calibration}
     state_dict = weights_to_cpu(get_state_dict(model))
     with replacing(args.out) as temporary:
         save_checkpoint(dict(meta=meta, state_dict=state_dict), temporary)

@@ -37,6 +37,7 @@ from apcnn_runtime.predictions import (
     digest,
     digest_file,
     digest_input,
+    lines_of_table,
     tell_outcome,
     write_table,
 )
@@ -76,12 +77,10 @@ def parse_args():
         args.format = 'csv' if args.out.lower().endswith('.csv') else 'jsonl'
     args.lines = osp.abspath(args.out)
     if args.format == 'csv':
-        table, args.lines = args.lines, args.lines + '.jsonl'
-        if osp.isfile(table) and not osp.isfile(args.lines):
-            parser.error(
-                f'{table} is there already, but not {args.lines}, which it would have '
-                'been made of. Choose another --out or remove it'
-            )
+        try:
+            args.lines = lines_of_table(args.lines)
+        except ValueError as error:
+            parser.error(str(error))
     if args.pictures and osp.isdir(args.input):
         inside = osp.relpath(osp.realpath(args.pictures), osp.realpath(args.input))
         if inside.split(os.sep)[0] != os.pardir:

@@ -63,6 +63,9 @@ class APCNNInferencer(ImageClassificationInferencer):
         confidence (float, optional): The probability that the roll-up must reach. Defaults
             to the config's or 0.8.
 
+    Attributes:
+        meta (dict): That of the checkpoint.
+
     Example:
         >>> from apcnn_mm.apis import APCNNInferencer
         >>> inferencer = APCNNInferencer('config.py', pretrained='checkpoint.pth')
@@ -120,12 +123,12 @@ class APCNNInferencer(ImageClassificationInferencer):
                 'the config that the training left in its work directory. '
                 + '\n    '.join([*lines[:8], *more])
             ) from None
-        meta = checkpoint.get('meta') or {}
-        for sentence in find_differences(meta, self.model):
+        self.meta = checkpoint.get('meta') or {}
+        for sentence in find_differences(self.meta, self.model):
             MMLogger.get_current_instance().warning(sentence)
         # Without a threshold all images are accepted, which says nothing.
         self.has_threshold = bool(self.model.head.calibrator.threshold.isfinite())
-        meta = meta.get('dataset_meta') or {}
+        meta = self.meta.get('dataset_meta') or {}
         number = self.model.head.num_classes
         # Without other names, mmpretrain takes those of the data set's class, which
         # are not those of a subset.

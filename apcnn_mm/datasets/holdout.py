@@ -92,14 +92,15 @@ def choose_images(cfg: Config, meta: dict, seed: int = 0) -> Tuple[ConfigDict, s
     chosen = left_out(held_out, test.pipeline)
     if held_out != train:
         return chosen, f'{said}. A fifth of the training images.', True
-    trained_on = image_paths(chosen) & image_paths(train)
+    training = DATASETS.build(train)
+    trained_on = image_paths(chosen) & _paths(training)
     if trained_on:
         raise ValueError(
             f'{len(trained_on)} of the training images that were left out are in another '
             f'part of the training data, such as {min(trained_on)}. Join data sets that '
             'have no images in common.'
         )
-    of_config = fingerprint(DATASETS.build(train))
+    of_config = fingerprint(training)
     of_checkpoint = meta.get('train_data', of_config)
     if of_checkpoint != of_config:
         raise ValueError(
@@ -117,7 +118,10 @@ def image_paths(dataset: ConfigDict) -> Set[str]:
     Args:
         dataset (ConfigDict): Its config.
     """
-    dataset = DATASETS.build(dataset)
+    return _paths(DATASETS.build(dataset))
+
+
+def _paths(dataset):
     samples = [dataset.get_data_info(i) for i in range(len(dataset))]
     return set(Split('', dataset, samples).paths)
 

@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from analysis.get_complexity import count_multiply_adds  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
-from mmengine.runner import CheckpointLoader, Runner  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
 from mmengine.utils import track_iter_progress  # noqa: E402
 
 from apcnn_mm.apis import APCNNInferencer  # noqa: E402
@@ -174,9 +174,9 @@ def main():
     if cfg.model.get('stages', 'both') != 'both':
         sys.exit('A cascade needs two stages, but the config has model.stages="raw".')
     cfg.model.test_cfg = dict(stage='both')
-    model = APCNNInferencer(cfg, args.checkpoint, device=args.device).model
-    checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
-    images, said, seen = choose_images(cfg, checkpoint.get('meta') or {})
+    inferencer = APCNNInferencer(cfg, args.checkpoint, device=args.device)
+    model = inferencer.model
+    images, said, seen = choose_images(cfg, inferencer.meta)
     if seen:
         images = cfg.val_dataloader.dataset
         said = (

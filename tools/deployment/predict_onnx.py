@@ -20,6 +20,7 @@ from apcnn_runtime.predictions import (  # noqa: E402
     PredictionFile,
     digest_file,
     digest_input,
+    lines_of_table,
     tell_outcome,
     write_table,
 )
@@ -43,15 +44,11 @@ def parse_args():
         parser.error(f'there is no file {osp.abspath(args.model)}')
     if osp.isdir(args.out):
         parser.error(f'--out must be a file, but {osp.abspath(args.out)} is a folder')
-    args.lines, args.table = args.out, None
-    if args.out.lower().endswith('.csv'):
-        args.lines, args.table = f'{args.out}.jsonl', args.out
-        if osp.isfile(args.table) and not osp.isfile(args.lines):
-            parser.error(
-                f'{osp.abspath(args.table)} is there already, but not '
-                f'{osp.abspath(args.lines)}, which it would have been made of. Choose '
-                'another --out or remove it'
-            )
+    args.makes_table = args.out.lower().endswith('.csv')
+    try:
+        args.lines = lines_of_table(args.out) if args.makes_table else args.out
+    except ValueError as error:
+        parser.error(str(error))
     for option, value in (('--top-k', args.top_k), ('--batch-size', args.batch_size)):
         if value < 1:
             parser.error(f'{option} must be at least 1, not {value}')
@@ -96,8 +93,8 @@ def main():
         print('\nStopped by Ctrl-C. The same command goes on from here.', file=sys.stderr)
         sys.exit(130)
     output.join()
-    if args.table is not None:
-        write_table(args.lines, args.table)
+    if args.makes_table:
+        write_table(args.lines, args.out)
     tell_outcome(args.out, number, errors)
 
 
